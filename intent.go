@@ -252,7 +252,7 @@ func EffectiveIntent(own *StoredIntent, all []StoredIntent, specRevision int64) 
 			e.Error = MessageOf(h.Err)
 			continue
 		}
-		if merged := e.Intent.Merge(h.Intent); merged != e.Intent {
+		if merged := e.Merge(h.Intent); merged != e.Intent {
 			e.Intent, e.Key = merged, h.Key
 		}
 	}

@@ -27,7 +27,7 @@ func TestParseIntent(t *testing.T) {
 		`{"mode":"force","recovery":false}`:   {Mode: quell.Force, Source: quell.SourceEtcdctl, NoRecovery: true},
 		`{"override":true,"mode":"force"}`:    {Mode: quell.Force, Source: quell.SourceEtcdctl, Override: true},
 		`{"mode":"force","source":"web"}`:     {Mode: quell.Force, Source: quell.SourceWeb},
-		`{"mode":"force","reason":"` + long:   {Mode: quell.Force, Source: quell.SourceEtcdctl, Reason: strings.Repeat("é", 512)},
+		`{"mode":"force","reason":"` + long:   {Mode: quell.Force, Source: quell.SourceEtcdctl, Reason: "x" + strings.Repeat("é", 511)},
 		`{"mode":"f\u006frce","reason":"\n"}`: {Mode: quell.Force, Source: quell.SourceEtcdctl, Reason: "\n"},
 		`{"mode":"graceful","force_after":"1m30s","requested_by":"ann","requested_at":"2026-03-01T13:00:00Z"}`: {
 			Mode: quell.Graceful, Source: quell.SourceEtcdctl, ForceAfter: 90 * time.Second, RequestedBy: "ann", RequestedAt: at,
@@ -41,7 +41,7 @@ func TestParseIntent(t *testing.T) {
 
 // long is the end of an object with a reason that is cut in the middle of a
 // character.
-var long = strings.Repeat("é", 600) + `"}`
+var long = "x" + strings.Repeat("é", 600) + `"}`
 
 func TestParseIntentRefuses(t *testing.T) {
 	for value, says := range map[string]string{
@@ -172,6 +172,7 @@ func TestEffectiveIntent(t *testing.T) {
 		{"both, force came first", own(13, graceful), []quell.StoredIntent{all(12, force)}, quell.Force, "m", ""},
 		{"the same twice", own(13, graceful), []quell.StoredIntent{all(12, graceful)}, quell.Graceful, "m", ""},
 		{"several, in any order", nil, []quell.StoredIntent{all(15, graceful), all(14, force), all(13, graceful)}, quell.Force, "o", ""},
+		{"the same, in any order", nil, []quell.StoredIntent{all(15, graceful), all(14, graceful)}, quell.Graceful, "o", ""},
 		{"own unreadable", own(12, junk), nil, "", "", `"forec" is neither`},
 		{"own unreadable, an abort-all", own(12, junk), []quell.StoredIntent{all(11, graceful)}, quell.Graceful, "l", `"forec" is neither`},
 		{"an abort-all unreadable", own(12, force), []quell.StoredIntent{all(11, junk)}, quell.Force, "m", `"forec" is neither`},

@@ -10,114 +10,207 @@ import (
 	"quell"
 )
 
-// TestLives drives whole jobs: what happens (see owner.tell), what the owner
-// does about it, and how the job ends: its status, the abort's record, and
-// the statuses of its playbooks|recovery playbooks by their first letters
-// (K: SKIPPED).
+const begins = "begin playbook-0, "
+
+// lives are whole jobs: what happens (see owner.tell), what the owner does
+// about it, and how the job ends: its status, the abort's record, and the
+// statuses of its playbooks|recovery playbooks by their first letters (K:
+// SKIPPED).
+var lives = map[string]struct {
+	template quell.Template
+	events   string
+	does     string
+	ends     string
+}{
+	"well": {
+		template(), "place; ok; ok",
+		begins + "begin playbook-1, finish", "SUCCESS - SS|KK",
+	},
+	"badly": {
+		template(), "place; fail; ok; ok",
+		begins + "begin recovery-0, begin recovery-1, finish", "FAILURE - FK|SS",
+	},
+	"recovery fails too": {
+		template(), "place; ok; fail; fail; ok",
+		begins + "begin playbook-1, begin recovery-0, begin recovery-1, finish", "FAILURE - SF|FS",
+	},
+	"never started": {
+		template(), "idle; place; broken",
+		begins + "finish", "FAILURE - FK|KK",
+	},
+
+	"queued, graceful":          {template(), "put graceful", "finish", "ABORTED graceful aborted KK|KK"},
+	"queued, force":             {template(), "put force", "finish", "ABORTED force aborted KK|KK"},
+	"queued, abort-all":         {template(), "all graceful", "finish", "ABORTED graceful aborted KK|KK"},
+	"younger than an abort-all": {template(), "old force; place; ok; ok", begins + "begin playbook-1, finish", "SUCCESS - SS|KK"},
+	"queued, withdrawn by the time it is seen": {
+		template(), "put junk; withdraw; place; ok; ok",
+		begins + "begin playbook-1, finish", "SUCCESS - SS|KK",
+	},
+
+	"graceful": {
+		template(), "place; put graceful; ok; ok; ok",
+		begins + "begin recovery-0, begin recovery-1, finish", "ABORTED graceful aborted SK|SS",
+	},
+	"graceful, no recovery wanted": {
+		template(), "place; put " + gracefulNow + "; ok",
+		begins + "finish", "ABORTED graceful aborted SK|KK",
+	},
+	"graceful, nothing to recover with": {
+		template(noRecovery), "place; put graceful; ok",
+		begins + "finish", "ABORTED graceful aborted SK|",
+	},
+	"graceful in the last playbook": {
+		template(), "place; ok; put graceful; ok",
+		begins + "begin playbook-1, finish", "SUCCESS graceful finished_first SS|KK",
+	},
+	"graceful, then the playbook fails": {
+		template(), "place; ok; put graceful; fail; ok; ok",
+		begins + "begin playbook-1, begin recovery-0, begin recovery-1, finish", "FAILURE graceful finished_first SF|SS",
+	},
+	"graceful, then its time limit passes": {
+		template(timeout), "place; put graceful; after 10m; dies; ok; ok",
+		begins + "kill playbook-0 timeout, begin recovery-0, begin recovery-1, finish", "FAILURE graceful finished_first FK|SS",
+	},
+	"graceful, withdrawn": {
+		template(), "place; put graceful; withdraw; ok; ok",
+		begins + "begin playbook-1, finish", "SUCCESS graceful withdrawn SS|KK",
+	},
+	"graceful, withdrawn too late": {
+		template(), "place; put graceful; ok; withdraw; ok; ok",
+		begins + "begin recovery-0, begin recovery-1, finish", "ABORTED graceful aborted SK|SS",
+	},
+	"graceful, withdrawn, graceful": {
+		template(), "place; put graceful; withdraw; put graceful; ok; ok; ok",
+		begins + "begin recovery-0, begin recovery-1, finish", "ABORTED graceful aborted SK|SS",
+	},
+	"graceful before the process starts": {
+		template(), "idle; place; put graceful; barred",
+		begins + "finish", "ABORTED graceful aborted KK|KK",
+	},
+	"graceful, then unreadable": {
+		template(noRecovery), "place; put graceful; put forec; ok",
+		begins + "finish", "ABORTED graceful aborted (error) SK|",
+	},
+
+	"force": {
+		template(), "place; put force; dies; ok; ok",
+		begins + "kill playbook-0 abort, begin recovery-0, begin recovery-1, finish", "ABORTED force aborted IK|SS",
+	},
+	"force, no recovery wanted": {
+		template(), "place; put " + forceNow + "; dies",
+		begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|KK",
+	},
+	"force before the process starts": {
+		template(), "idle; place; put force; barred",
+		begins + "kill playbook-0 abort, finish", "ABORTED force aborted KK|KK",
+	},
+	"force, cannot be withdrawn": {
+		template(noRecovery), "place; put force; withdraw; put graceful; dies",
+		begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|",
+	},
+	"force, the run was quicker": {
+		template(), "place; put force; ok; ok; ok",
+		begins + "kill playbook-0 abort, begin recovery-0, begin recovery-1, finish", "ABORTED force aborted SK|SS",
+	},
+	"force, the last run was quicker": {
+		template(), "place; ok; put force; ok",
+		begins + "begin playbook-1, kill playbook-1 abort, finish", "SUCCESS force finished_first SS|KK",
+	},
+	"force, the failure was quicker": {
+		template(noRecovery), "place; put force; fail",
+		begins + "kill playbook-0 abort, finish", "FAILURE force finished_first FK|",
+	},
+	"force, the time limit was quicker": {
+		template(timeout), "place; after 10m; put force; dies; ok; ok",
+		begins + "kill playbook-0 timeout, begin recovery-0, begin recovery-1, finish", "FAILURE force finished_first FK|SS",
+	},
+	"force waits for the unabortable": {
+		template(unabortable, noLastRecovery), "place; put force; ok; ok",
+		begins + "begin recovery-0, finish", "ABORTED force aborted SK|S",
+	},
+	"force overrides the unabortable": {
+		template(unabortable, noLastRecovery), "place; put force; put " + override + "; dies; ok",
+		begins + "kill playbook-0 abort, begin recovery-0, finish", "ABORTED force aborted IK|S",
+	},
+	"force, begun after the unabortable": {
+		template(unabortable), "place; ok; put force; dies; ok; ok",
+		begins + "begin playbook-1, kill playbook-1 abort, begin recovery-0, begin recovery-1, finish", "ABORTED force aborted SI|SS",
+	},
+
+	"escalated by word": {
+		template(noRecovery), "place; put graceful; put force; dies",
+		begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|",
+	},
+	"escalated by an abort-all": {
+		template(noRecovery), "place; put graceful; all force; dies",
+		begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|",
+	},
+	"escalated by force_after": {
+		template(noRecovery), "place; put " + in5m + "; after 4m; after 1m; dies",
+		begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|",
+	},
+	"over before force_after": {
+		template(noRecovery), "place; put " + in5m + "; after 4m; ok",
+		begins + "finish", "ABORTED graceful aborted SK|",
+	},
+	"escalated, then withdrawn": {
+		template(noRecovery), "place; put " + in5m + "; after 5m; withdraw; dies",
+		begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|",
+	},
+	"own withdrawn, the abort-all stays": {
+		template(noRecovery), "place; all graceful; put " + in5m + "; withdraw; after 6m; ok",
+		begins + "finish", "ABORTED graceful aborted SK|",
+	},
+	"own withdrawn as a forced abort-all comes": {
+		template(noRecovery), "place; put " + gracefulNow + "; all force; dies",
+		begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|",
+	},
+
+	"force in recovery": {
+		template(), "place; fail; put force; ok; ok",
+		begins + "begin recovery-0, begin recovery-1, finish", "FAILURE force finished_first FK|SS",
+	},
+	"force in recovery, without recovery": {
+		template(), "place; fail; put " + forceNow + "; dies",
+		begins + "begin recovery-0, kill recovery-0 abort, finish", "FAILURE force recovery_stopped FK|IK",
+	},
+	"force again in an abort's recovery, without recovery": {
+		template(), "place; put force; dies; put " + forceNow + "; dies",
+		begins + "kill playbook-0 abort, begin recovery-0, kill recovery-0 abort, finish", "ABORTED force aborted IK|IK",
+	},
+	"force in the last recovery playbook": {
+		template(noLastRecovery), "place; fail; put " + forceNow + "; dies",
+		begins + "begin recovery-0, kill recovery-0 abort, finish", "FAILURE force recovery_stopped FK|I",
+	},
+	"graceful in recovery, without recovery": {
+		template(), "place; fail; put " + gracefulNow + "; ok",
+		begins + "begin recovery-0, finish", "FAILURE graceful recovery_stopped FK|SK",
+	},
+	"graceful in recovery, withdrawn": {
+		template(), "place; fail; put " + gracefulNow + "; withdraw; ok; ok",
+		begins + "begin recovery-0, begin recovery-1, finish", "FAILURE graceful withdrawn FK|SS",
+	},
+	"no recovery, said before the failure": {
+		template(), "place; put " + gracefulNow + "; fail",
+		begins + "finish", "FAILURE graceful recovery_stopped FK|KK",
+	},
+	"no recovery, said in the last one": {
+		template(), "place; fail; ok; put " + gracefulNow + "; ok",
+		begins + "begin recovery-0, begin recovery-1, finish", "FAILURE graceful finished_first FK|SS",
+	},
+	"recovery's time limit": {
+		template(timeout), "place; fail; after 10m; dies; ok",
+		begins + "begin recovery-0, kill recovery-0 timeout, begin recovery-1, finish", "FAILURE - FK|FS",
+	},
+	"force_after passes in recovery": {
+		template(), `place; fail; put {"mode":"graceful","recovery":false,"force_after":"5m"}; after 5m; dies`,
+		begins + "begin recovery-0, kill recovery-0 abort, finish", "FAILURE force recovery_stopped FK|IK",
+	},
+}
+
 func TestLives(t *testing.T) {
-	const begins = "begin playbook-0, "
-	for name, tt := range map[string]struct {
-		template quell.Template
-		events   string
-		does     string
-		ends     string
-	}{
-		"well": {template(), "place; ok; ok",
-			begins + "begin playbook-1, finish", "SUCCESS - SS|KK"},
-		"badly": {template(), "place; fail; ok; ok",
-			begins + "begin recovery-0, begin recovery-1, finish", "FAILURE - FK|SS"},
-		"recovery fails too": {template(), "place; ok; fail; fail; ok",
-			begins + "begin playbook-1, begin recovery-0, begin recovery-1, finish", "FAILURE - SF|FS"},
-		"never started": {template(), "idle; place; broken",
-			begins + "finish", "FAILURE - FK|KK"},
-
-		"queued, graceful":          {template(), "put graceful", "finish", "ABORTED graceful aborted KK|KK"},
-		"queued, force":             {template(), "put force", "finish", "ABORTED force aborted KK|KK"},
-		"queued, abort-all":         {template(), "all graceful", "finish", "ABORTED graceful aborted KK|KK"},
-		"younger than an abort-all": {template(), "old force; place; ok; ok", begins + "begin playbook-1, finish", "SUCCESS - SS|KK"},
-		"queued, withdrawn by the time it is seen": {template(), "put junk; withdraw; place; ok; ok",
-			begins + "begin playbook-1, finish", "SUCCESS - SS|KK"},
-
-		"graceful": {template(), "place; put graceful; ok; ok; ok",
-			begins + "begin recovery-0, begin recovery-1, finish", "ABORTED graceful aborted SK|SS"},
-		"graceful, no recovery wanted": {template(), "place; put " + gracefulNow + "; ok",
-			begins + "finish", "ABORTED graceful aborted SK|KK"},
-		"graceful, nothing to recover with": {template(noRecovery), "place; put graceful; ok",
-			begins + "finish", "ABORTED graceful aborted SK|"},
-		"graceful in the last playbook": {template(), "place; ok; put graceful; ok",
-			begins + "begin playbook-1, finish", "SUCCESS graceful finished_first SS|KK"},
-		"graceful, then the playbook fails": {template(), "place; ok; put graceful; fail; ok; ok",
-			begins + "begin playbook-1, begin recovery-0, begin recovery-1, finish", "FAILURE graceful finished_first SF|SS"},
-		"graceful, then its time limit passes": {template(timeout), "place; put graceful; after 10m; dies; ok; ok",
-			begins + "kill playbook-0 timeout, begin recovery-0, begin recovery-1, finish", "FAILURE graceful finished_first FK|SS"},
-		"graceful, withdrawn": {template(), "place; put graceful; withdraw; ok; ok",
-			begins + "begin playbook-1, finish", "SUCCESS graceful withdrawn SS|KK"},
-		"graceful, withdrawn too late": {template(), "place; put graceful; ok; withdraw; ok; ok",
-			begins + "begin recovery-0, begin recovery-1, finish", "ABORTED graceful aborted SK|SS"},
-		"graceful, withdrawn, graceful": {template(), "place; put graceful; withdraw; put graceful; ok; ok; ok",
-			begins + "begin recovery-0, begin recovery-1, finish", "ABORTED graceful aborted SK|SS"},
-		"graceful before the process starts": {template(), "idle; place; put graceful; barred",
-			begins + "finish", "ABORTED graceful aborted KK|KK"},
-		"graceful, then unreadable": {template(noRecovery), "place; put graceful; put forec; ok",
-			begins + "finish", "ABORTED graceful aborted (error) SK|"},
-
-		"force": {template(), "place; put force; dies; ok; ok",
-			begins + "kill playbook-0 abort, begin recovery-0, begin recovery-1, finish", "ABORTED force aborted IK|SS"},
-		"force, no recovery wanted": {template(), "place; put " + forceNow + "; dies",
-			begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|KK"},
-		"force before the process starts": {template(), "idle; place; put force; barred",
-			begins + "kill playbook-0 abort, finish", "ABORTED force aborted KK|KK"},
-		"force, cannot be withdrawn": {template(noRecovery), "place; put force; withdraw; put graceful; dies",
-			begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|"},
-		"force, the run was quicker": {template(), "place; put force; ok; ok; ok",
-			begins + "kill playbook-0 abort, begin recovery-0, begin recovery-1, finish", "ABORTED force aborted SK|SS"},
-		"force, the last run was quicker": {template(), "place; ok; put force; ok",
-			begins + "begin playbook-1, kill playbook-1 abort, finish", "SUCCESS force finished_first SS|KK"},
-		"force, the failure was quicker": {template(noRecovery), "place; put force; fail",
-			begins + "kill playbook-0 abort, finish", "FAILURE force finished_first FK|"},
-		"force, the time limit was quicker": {template(timeout), "place; after 10m; put force; dies; ok; ok",
-			begins + "kill playbook-0 timeout, begin recovery-0, begin recovery-1, finish", "FAILURE force finished_first FK|SS"},
-		"force waits for the unabortable": {template(unabortable, noLastRecovery), "place; put force; ok; ok",
-			begins + "begin recovery-0, finish", "ABORTED force aborted SK|S"},
-		"force overrides the unabortable": {template(unabortable, noLastRecovery), "place; put force; put " + override + "; dies; ok",
-			begins + "kill playbook-0 abort, begin recovery-0, finish", "ABORTED force aborted IK|S"},
-		"force, begun after the unabortable": {template(unabortable), "place; ok; put force; dies; ok; ok",
-			begins + "begin playbook-1, kill playbook-1 abort, begin recovery-0, begin recovery-1, finish", "ABORTED force aborted SI|SS"},
-
-		"escalated by word": {template(noRecovery), "place; put graceful; put force; dies",
-			begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|"},
-		"escalated by an abort-all": {template(noRecovery), "place; put graceful; all force; dies",
-			begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|"},
-		"escalated by force_after": {template(noRecovery), "place; put " + in5m + "; after 4m; after 1m; dies",
-			begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|"},
-		"over before force_after": {template(noRecovery), "place; put " + in5m + "; after 4m; ok",
-			begins + "finish", "ABORTED graceful aborted SK|"},
-		"escalated, then withdrawn": {template(noRecovery), "place; put " + in5m + "; after 5m; withdraw; dies",
-			begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|"},
-		"own withdrawn, the abort-all stays": {template(noRecovery), "place; all graceful; put " + in5m + "; withdraw; after 6m; ok",
-			begins + "finish", "ABORTED graceful aborted SK|"},
-		"own withdrawn as a forced abort-all comes": {template(noRecovery), "place; put " + gracefulNow + "; all force; dies",
-			begins + "kill playbook-0 abort, finish", "ABORTED force aborted IK|"},
-
-		"force in recovery": {template(), "place; fail; put force; ok; ok",
-			begins + "begin recovery-0, begin recovery-1, finish", "FAILURE force finished_first FK|SS"},
-		"force in recovery, without recovery": {template(), "place; fail; put " + forceNow + "; dies",
-			begins + "begin recovery-0, kill recovery-0 abort, finish", "FAILURE force recovery_stopped FK|IK"},
-		"force again in an abort's recovery, without recovery": {template(), "place; put force; dies; put " + forceNow + "; dies",
-			begins + "kill playbook-0 abort, begin recovery-0, kill recovery-0 abort, finish", "ABORTED force aborted IK|IK"},
-		"graceful in recovery, without recovery": {template(), "place; fail; put " + gracefulNow + "; ok",
-			begins + "begin recovery-0, finish", "FAILURE graceful recovery_stopped FK|SK"},
-		"graceful in recovery, withdrawn": {template(), "place; fail; put " + gracefulNow + "; withdraw; ok; ok",
-			begins + "begin recovery-0, begin recovery-1, finish", "FAILURE graceful withdrawn FK|SS"},
-		"no recovery, said before the failure": {template(), "place; put " + gracefulNow + "; fail",
-			begins + "finish", "FAILURE graceful recovery_stopped FK|KK"},
-		"no recovery, said in the last one": {template(), "place; fail; ok; put " + gracefulNow + "; ok",
-			begins + "begin recovery-0, begin recovery-1, finish", "FAILURE graceful finished_first FK|SS"},
-		"recovery's time limit": {template(timeout), "place; fail; after 10m; dies; ok",
-			begins + "begin recovery-0, kill recovery-0 timeout, begin recovery-1, finish", "FAILURE - FK|FS"},
-		"force_after passes in recovery": {template(), `place; fail; put {"mode":"graceful","recovery":false,"force_after":"5m"}; after 5m; dies`,
-			begins + "begin recovery-0, kill recovery-0 abort, finish", "FAILURE force recovery_stopped FK|IK"},
-	} {
+	for name, tt := range lives {
 		t.Run(name, func(t *testing.T) {
 			o := live(newOwner(t, tt.template), tt.events)
 			assert.Equal(t, tt.does, strings.Join(o.trace, ", "))
@@ -150,6 +243,15 @@ func TestBetweenPlaybooks(t *testing.T) {
 		assert.Equal(t, tt.status, string(o.state.Status), tt)
 		assert.Equal(t, tt.next, next(o.state, o.template, o.now), tt)
 	}
+}
+
+// TestRecoveringTellsWhatIsSkipped: later playbooks show as skipped as soon as
+// the recovery playbooks begin, and so does why the job will end.
+func TestRecoveringTellsWhatIsSkipped(t *testing.T) {
+	o := live(newOwner(t, template()), "place; fail")
+	assert.Equal(t, "FK|RP", runs(o.state))
+	assert.Equal(t, quell.StatusFailure, o.state.Outcome)
+	assert.Equal(t, "playbook a.yml failed: exit code 2", o.state.Reason)
 }
 
 // TestAssignedButNotBegun: STARTING, where nothing has begun yet.

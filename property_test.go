@@ -26,11 +26,11 @@ type checked struct {
 }
 
 func TestAnyLife(t *testing.T) {
-	const lives = 1000
+	const count = 1000
 	seed := rand.Int63()
 	t.Logf("seed %d", seed)
 	ends := map[string]int{}
-	for i := range lives {
+	for i := range count {
 		random := rand.New(rand.NewSource(seed + int64(i)))
 		template := randomTemplate(random)
 		c := &checked{owner: newOwner(t, template), twin: newOwner(t, template)}

@@ -48,104 +48,107 @@ var situations = map[string]struct {
 	"graceful, in 5m":     {template(), "place; put " + in5m},
 	"unreadable intent":   {template(), "place; put " + junk},
 	"all and own in 5m":   {template(), "place; all graceful; put " + in5m},
+	"unabortable, in 5m":  {template(unabortable), "place; put " + in5m},
 	"graceful, all forec": {template(), "place; all " + junk + "; put graceful"},
 }
 
-// TestEachStatusWithEachIntent is the protocol in one table: when a job in
-// this situation finds this value in its own key (none: the key is missing),
-// so much later, then this is its status, the abort's record and the next
-// step.
+// protocol is the whole of it in one table: when a job in this situation finds
+// this value in its own key (none: the key is missing), so much later, then
+// this is its status, the abort's record and the next step.
+var protocol = []struct {
+	situation string
+	own       string
+	after     time.Duration
+	status    quell.Status
+	record    string
+	next      string
+}{
+	{"queued", none, 0, "QUEUED", "-", "place"},
+	{"queued", graceful, 0, "QUEUED", "graceful", "finish ABORTED aborted"},
+	{"queued", force, 0, "QUEUED", "force", "finish ABORTED aborted"},
+	{"queued", in5m, 0, "QUEUED", "graceful", "finish ABORTED aborted"},
+	{"queued", junk, 0, "QUEUED", "(error)", "place"},
+
+	{"starting", none, 0, "IN_PROGRESS", "-", "wait playbook-0"},
+	{"starting", graceful, 0, "ABORTING", "graceful", "wait playbook-0"},
+	{"starting", force, 0, "ABORTING", "force", "kill playbook-0 abort"},
+
+	{"first runs", none, 0, "IN_PROGRESS", "-", "wait playbook-0"},
+	{"first runs", graceful, 0, "ABORTING", "graceful", "wait playbook-0"},
+	{"first runs", in5m, 0, "ABORTING", "graceful", "wait playbook-0 until 5m0s"},
+	{"first runs", in5m, time.Hour, "ABORTING", "graceful", "wait playbook-0 until 1h5m0s"}, // from first seen
+	{"first runs", gracefulNow, 0, "ABORTING", "graceful", "wait playbook-0"},
+	{"first runs", force, 0, "ABORTING", "force", "kill playbook-0 abort"},
+	{"first runs", forceNow, 0, "ABORTING", "force", "kill playbook-0 abort"},
+	{"first runs", junk, 0, "IN_PROGRESS", "(error)", "wait playbook-0"},
+	{"last runs", graceful, 0, "ABORTING", "graceful", "wait playbook-1"},
+	{"last runs", force, 0, "ABORTING", "force", "kill playbook-1 abort"},
+
+	{"limited runs", none, 0, "IN_PROGRESS", "-", "wait playbook-0 until 10m0s"},
+	{"limited runs", none, 10*time.Minute - 1, "IN_PROGRESS", "-", "wait playbook-0 until 10m0s"},
+	{"limited runs", none, 10 * time.Minute, "IN_PROGRESS", "-", "kill playbook-0 timeout"},
+	{"limited runs", graceful, 10 * time.Minute, "ABORTING", "graceful", "kill playbook-0 timeout"},
+	{"limited runs", in5m, time.Minute, "ABORTING", "graceful", "wait playbook-0 until 6m0s"},
+	{"limited runs", in5m, 6 * time.Minute, "ABORTING", "graceful", "wait playbook-0 until 10m0s"},
+	{"limited runs", force, 10 * time.Minute, "ABORTING", "force", "kill playbook-0 abort"},
+
+	{"unabortable runs", graceful, 0, "ABORTING", "graceful", "wait playbook-0"},
+	{"unabortable runs", force, 0, "ABORTING", "force", "wait playbook-0"},
+	{"unabortable runs", override, 0, "ABORTING", "force", "kill playbook-0 abort"},
+	{"unabortable runs", `{"mode":"graceful","override":true}`, 0, "ABORTING", "graceful", "wait playbook-0"},
+	{"unabortable, force", override, 0, "ABORTING", "force", "kill playbook-0 abort"},
+	{"unabortable, in 5m", in5m, 5 * time.Minute, "ABORTING", "force", "wait playbook-0"},
+	{"unabortable, force", none, 0, "ABORTING", "force", "wait playbook-0"},
+
+	{"graceful abort", none, 0, "IN_PROGRESS", "graceful withdrawn", "wait playbook-0"},
+	{"graceful abort", graceful, 0, "ABORTING", "graceful", "wait playbook-0"},
+	{"graceful abort", in5m, time.Minute, "ABORTING", "graceful", "wait playbook-0 until 6m0s"},
+	{"graceful abort", junk, 0, "ABORTING", "graceful (error)", "wait playbook-0"},
+	{"graceful abort", force, 0, "ABORTING", "force", "kill playbook-0 abort"},
+	{"graceful, in 5m", graceful, time.Minute, "ABORTING", "graceful", "wait playbook-0 until 5m0s"},
+	{"graceful, in 5m", `{"mode":"graceful","force_after":"1h"}`, 0, "ABORTING", "graceful", "wait playbook-0 until 5m0s"},
+	{"graceful, in 5m", `{"mode":"graceful","force_after":"2m"}`, time.Minute, "ABORTING", "graceful", "wait playbook-0 until 3m0s"},
+	{"graceful, in 5m", `{"mode":"graceful","force_after":"4m"}`, 2 * time.Minute, "ABORTING", "graceful", "wait playbook-0 until 5m0s"},
+	{"graceful, in 5m", in5m, 5*time.Minute - 1, "ABORTING", "graceful", "wait playbook-0 until 5m0s"},
+	{"graceful, in 5m", in5m, 5 * time.Minute, "ABORTING", "force", "kill playbook-0 abort"},
+	{"graceful, in 5m", junk, 5 * time.Minute, "ABORTING", "force (error)", "kill playbook-0 abort"},
+	{"graceful, in 5m", none, 5 * time.Minute, "IN_PROGRESS", "graceful withdrawn", "wait playbook-0"},
+	{"withdrawn", none, 0, "IN_PROGRESS", "graceful withdrawn", "wait playbook-0"},
+	{"withdrawn", in5m, time.Minute, "ABORTING", "graceful", "wait playbook-0 until 6m0s"},
+	{"withdrawn", force, 0, "ABORTING", "force", "kill playbook-0 abort"},
+	{"unreadable intent", none, 0, "IN_PROGRESS", "-", "wait playbook-0"},
+	{"unreadable intent", graceful, 0, "ABORTING", "graceful", "wait playbook-0"},
+	{"aborted by an all", none, 0, "ABORTING", "graceful", "wait playbook-0"},
+	{"aborted by an all", force, 0, "ABORTING", "force", "kill playbook-0 abort"},
+	{"all and own in 5m", none, time.Hour, "ABORTING", "graceful", "wait playbook-0"},
+	{"graceful, all forec", none, 0, "IN_PROGRESS", "graceful withdrawn (error)", "wait playbook-0"},
+
+	{"force abort", none, 0, "ABORTING", "force", "kill playbook-0 abort"},
+	{"force abort", graceful, 0, "ABORTING", "force", "kill playbook-0 abort"},
+	{"force abort", gracefulNow, 0, "ABORTING", "force", "kill playbook-0 abort"},
+	{"force abort", junk, 0, "ABORTING", "force (error)", "kill playbook-0 abort"},
+
+	{"failed, recovers", none, 0, "RECOVERING", "-", "wait recovery-0"},
+	{"failed, recovers", graceful, 0, "RECOVERING", "graceful", "wait recovery-0"},
+	{"failed, recovers", gracefulNow, 0, "RECOVERING", "graceful", "wait recovery-0"},
+	{"failed, recovers", force, 0, "RECOVERING", "force", "wait recovery-0"},
+	{"failed, recovers", forceNow, 0, "RECOVERING", "force", "kill recovery-0 abort"},
+	{"aborted, recovers", none, 0, "RECOVERING", "force", "wait recovery-0"},
+	{"aborted, recovers", force, 0, "RECOVERING", "force", "wait recovery-0"},
+	{"aborted, recovers", forceNow, 0, "RECOVERING", "force", "kill recovery-0 abort"},
+	{"protected recovery", forceNow, 0, "RECOVERING", "force", "wait recovery-0"},
+	{"protected recovery", `{"mode":"force","recovery":false,"override":true}`, 0, "RECOVERING", "force", "kill recovery-0 abort"},
+	{"stopped, recovers", none, 0, "RECOVERING", "graceful", "wait recovery-0"}, // it has taken effect
+	{"stopped, recovers", force, 0, "RECOVERING", "force", "wait recovery-0"},
+
+	{"succeeded", force, 0, "SUCCESS", "-", "none"},
+	{"failed", force, 0, "FAILURE", "-", "none"},
+	{"aborted", none, 0, "ABORTED", "force aborted", "none"},
+	{"aborted", graceful, 0, "ABORTED", "force aborted", "none"},
+}
+
 func TestEachStatusWithEachIntent(t *testing.T) {
-	for _, tt := range []struct {
-		situation string
-		own       string
-		after     time.Duration
-		status    quell.Status
-		record    string
-		next      string
-	}{
-		{"queued", none, 0, "QUEUED", "-", "place"},
-		{"queued", graceful, 0, "QUEUED", "graceful", "finish ABORTED aborted"},
-		{"queued", force, 0, "QUEUED", "force", "finish ABORTED aborted"},
-		{"queued", in5m, 0, "QUEUED", "graceful", "finish ABORTED aborted"},
-		{"queued", junk, 0, "QUEUED", "(error)", "place"},
-
-		{"starting", none, 0, "IN_PROGRESS", "-", "wait playbook-0"},
-		{"starting", graceful, 0, "ABORTING", "graceful", "wait playbook-0"},
-		{"starting", force, 0, "ABORTING", "force", "kill playbook-0 abort"},
-
-		{"first runs", none, 0, "IN_PROGRESS", "-", "wait playbook-0"},
-		{"first runs", graceful, 0, "ABORTING", "graceful", "wait playbook-0"},
-		{"first runs", in5m, 0, "ABORTING", "graceful", "wait playbook-0 until 5m0s"},
-		{"first runs", in5m, time.Hour, "ABORTING", "graceful", "wait playbook-0 until 1h5m0s"}, // from first seen
-		{"first runs", gracefulNow, 0, "ABORTING", "graceful", "wait playbook-0"},
-		{"first runs", force, 0, "ABORTING", "force", "kill playbook-0 abort"},
-		{"first runs", forceNow, 0, "ABORTING", "force", "kill playbook-0 abort"},
-		{"first runs", junk, 0, "IN_PROGRESS", "(error)", "wait playbook-0"},
-		{"last runs", graceful, 0, "ABORTING", "graceful", "wait playbook-1"},
-		{"last runs", force, 0, "ABORTING", "force", "kill playbook-1 abort"},
-
-		{"limited runs", none, 0, "IN_PROGRESS", "-", "wait playbook-0 until 10m0s"},
-		{"limited runs", none, 10*time.Minute - 1, "IN_PROGRESS", "-", "wait playbook-0 until 10m0s"},
-		{"limited runs", none, 10 * time.Minute, "IN_PROGRESS", "-", "kill playbook-0 timeout"},
-		{"limited runs", graceful, 10 * time.Minute, "ABORTING", "graceful", "kill playbook-0 timeout"},
-		{"limited runs", in5m, time.Minute, "ABORTING", "graceful", "wait playbook-0 until 6m0s"},
-		{"limited runs", in5m, 6 * time.Minute, "ABORTING", "graceful", "wait playbook-0 until 10m0s"},
-		{"limited runs", force, 10 * time.Minute, "ABORTING", "force", "kill playbook-0 abort"},
-
-		{"unabortable runs", graceful, 0, "ABORTING", "graceful", "wait playbook-0"},
-		{"unabortable runs", force, 0, "ABORTING", "force", "wait playbook-0"},
-		{"unabortable runs", override, 0, "ABORTING", "force", "kill playbook-0 abort"},
-		{"unabortable runs", `{"mode":"graceful","override":true}`, 0, "ABORTING", "graceful", "wait playbook-0"},
-		{"unabortable, force", override, 0, "ABORTING", "force", "kill playbook-0 abort"},
-		{"unabortable, force", none, 0, "ABORTING", "force", "wait playbook-0"},
-
-		{"graceful abort", none, 0, "IN_PROGRESS", "graceful withdrawn", "wait playbook-0"},
-		{"graceful abort", graceful, 0, "ABORTING", "graceful", "wait playbook-0"},
-		{"graceful abort", in5m, time.Minute, "ABORTING", "graceful", "wait playbook-0 until 6m0s"},
-		{"graceful abort", junk, 0, "ABORTING", "graceful (error)", "wait playbook-0"},
-		{"graceful abort", force, 0, "ABORTING", "force", "kill playbook-0 abort"},
-		{"graceful, in 5m", graceful, time.Minute, "ABORTING", "graceful", "wait playbook-0 until 5m0s"},
-		{"graceful, in 5m", `{"mode":"graceful","force_after":"1h"}`, 0, "ABORTING", "graceful", "wait playbook-0 until 5m0s"},
-		{"graceful, in 5m", `{"mode":"graceful","force_after":"2m"}`, time.Minute, "ABORTING", "graceful", "wait playbook-0 until 3m0s"},
-		{"graceful, in 5m", `{"mode":"graceful","force_after":"4m"}`, 2 * time.Minute, "ABORTING", "graceful", "wait playbook-0 until 5m0s"},
-		{"graceful, in 5m", in5m, 5*time.Minute - 1, "ABORTING", "graceful", "wait playbook-0 until 5m0s"},
-		{"graceful, in 5m", in5m, 5 * time.Minute, "ABORTING", "force", "kill playbook-0 abort"},
-		{"graceful, in 5m", junk, 5 * time.Minute, "ABORTING", "force (error)", "kill playbook-0 abort"},
-		{"graceful, in 5m", none, 5 * time.Minute, "IN_PROGRESS", "graceful withdrawn", "wait playbook-0"},
-		{"withdrawn", none, 0, "IN_PROGRESS", "graceful withdrawn", "wait playbook-0"},
-		{"withdrawn", in5m, time.Minute, "ABORTING", "graceful", "wait playbook-0 until 6m0s"},
-		{"withdrawn", force, 0, "ABORTING", "force", "kill playbook-0 abort"},
-		{"unreadable intent", none, 0, "IN_PROGRESS", "-", "wait playbook-0"},
-		{"unreadable intent", graceful, 0, "ABORTING", "graceful", "wait playbook-0"},
-		{"aborted by an all", none, 0, "ABORTING", "graceful", "wait playbook-0"},
-		{"aborted by an all", force, 0, "ABORTING", "force", "kill playbook-0 abort"},
-		{"all and own in 5m", none, time.Hour, "ABORTING", "graceful", "wait playbook-0"},
-		{"graceful, all forec", none, 0, "IN_PROGRESS", "graceful withdrawn (error)", "wait playbook-0"},
-
-		{"force abort", none, 0, "ABORTING", "force", "kill playbook-0 abort"},
-		{"force abort", graceful, 0, "ABORTING", "force", "kill playbook-0 abort"},
-		{"force abort", gracefulNow, 0, "ABORTING", "force", "kill playbook-0 abort"},
-		{"force abort", junk, 0, "ABORTING", "force (error)", "kill playbook-0 abort"},
-
-		{"failed, recovers", none, 0, "RECOVERING", "-", "wait recovery-0"},
-		{"failed, recovers", graceful, 0, "RECOVERING", "graceful", "wait recovery-0"},
-		{"failed, recovers", gracefulNow, 0, "RECOVERING", "graceful", "wait recovery-0"},
-		{"failed, recovers", force, 0, "RECOVERING", "force", "wait recovery-0"},
-		{"failed, recovers", forceNow, 0, "RECOVERING", "force", "kill recovery-0 abort"},
-		{"aborted, recovers", none, 0, "RECOVERING", "force", "wait recovery-0"},
-		{"aborted, recovers", force, 0, "RECOVERING", "force", "wait recovery-0"},
-		{"aborted, recovers", forceNow, 0, "RECOVERING", "force", "kill recovery-0 abort"},
-		{"protected recovery", forceNow, 0, "RECOVERING", "force", "wait recovery-0"},
-		{"protected recovery", `{"mode":"force","recovery":false,"override":true}`, 0, "RECOVERING", "force", "kill recovery-0 abort"},
-		{"stopped, recovers", none, 0, "RECOVERING", "graceful", "wait recovery-0"}, // it has taken effect
-		{"stopped, recovers", force, 0, "RECOVERING", "force", "wait recovery-0"},
-
-		{"succeeded", force, 0, "SUCCESS", "-", "none"},
-		{"failed", force, 0, "FAILURE", "-", "none"},
-		{"aborted", none, 0, "ABORTED", "force aborted", "none"},
-		{"aborted", graceful, 0, "ABORTED", "force aborted", "none"},
-	} {
+	for _, tt := range protocol {
 		name := strings.Join([]string{tt.situation, "with", tt.own, "after", tt.after.String()}, " ")
 		t.Run(name, func(t *testing.T) {
 			o := arrange(t, tt.situation)

@@ -45,16 +45,9 @@ func (a *AbortRecord) replace(in Effective, now time.Time) {
 	a.take(in.Intent, now)
 }
 
-// intent is what the record says was asked for.
+// intent is what was asked for, without who did.
 func (a *AbortRecord) intent() Intent {
-	i := Intent{
-		Mode: a.Mode, Source: a.Source, RequestedBy: a.RequestedBy, Reason: a.Reason,
-		ForceAfter: time.Duration(a.ForceAfter), NoRecovery: a.NoRecovery, Override: a.Override,
-	}
-	if a.RequestedAt != nil {
-		i.RequestedAt = *a.RequestedAt
-	}
-	return i
+	return Intent{Mode: a.Mode, ForceAfter: time.Duration(a.ForceAfter), NoRecovery: a.NoRecovery, Override: a.Override}
 }
 
 // pending says whether an abort was seen that is neither withdrawn nor over.

@@ -113,10 +113,10 @@ func (s *State) SetProgress(t Template, fraction float64) {
 	}
 	done := 0.0
 	for i, w := range t.Weights() {
-		switch p := s.Playbooks[i]; {
-		case p.Status == PlaybookSuccess:
+		switch s.Playbooks[i].Status {
+		case PlaybookSuccess:
 			done += w
-		case p.Status == PlaybookRunning:
+		case PlaybookRunning:
 			done += w * fraction
 		}
 	}

@@ -245,9 +245,16 @@ type testJob struct {
 // start starts a job of the template test:<name>.
 func (c *cluster) start(name string) *testJob {
 	c.t.Helper()
+	return c.startWith(name, "", func(string) {})
+}
+
+// startWith also puts more into the input, once prepare has been at the folder.
+func (c *cluster) startWith(name, more string, prepare func(dir string)) *testJob {
+	c.t.Helper()
 	j := &testJob{cluster: c, dir: c.t.TempDir()}
+	prepare(j.dir)
 	code, body := c.call("POST", "/execute-job", fmt.Sprintf(
-		`{"job_template_fq_name": ["test", %q], "input": {"dir": %q, "secret": "pssst-%s"}}`, name, j.dir, name))
+		`{"job_template_fq_name": ["test", %q], "input": {"dir": %q, "secret": "pssst-%s"%s}}`, name, j.dir, name, more))
 	require.Equal(c.t, http.StatusOK, code, body)
 	var answer struct {
 		ID string `json:"job_execution_id"`
@@ -369,18 +376,18 @@ func (j *testJob) nothingLeft() {
 	})
 }
 
-// processes lists the living processes that carry the job's mark or that
-// noted their pid in the job's folder.
+// processes lists the living processes that carry the job's mark in their
+// environment or, as ssh masters do, name its temp folder.
 func (j *testJob) processes() []string {
 	j.t.Helper()
 	var alive []string
-	environs, err := filepath.Glob("/proc/[0-9]*/environ")
+	folders, err := filepath.Glob("/proc/[0-9]*")
 	require.NoError(j.t, err)
-	for _, path := range environs {
-		environ, err := os.ReadFile(path)
-		if err == nil && bytes.Contains(environ, []byte("QUELL_RUN="+j.id+"/")) {
-			cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
-			alive = append(alive, path+" "+string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})))
+	for _, folder := range folders {
+		environ, _ := os.ReadFile(filepath.Join(folder, "environ"))
+		cmdline, _ := os.ReadFile(filepath.Join(folder, "cmdline"))
+		if bytes.Contains(environ, []byte("QUELL_RUN="+j.id+"/")) || bytes.Contains(cmdline, []byte("quell-"+j.id)) {
+			alive = append(alive, folder+" "+string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})))
 		}
 	}
 	return alive

@@ -279,6 +279,16 @@ func TestCheckInputBoundsTheMessage(t *testing.T) {
 	assert.Less(t, len(err.Error()), 4096)
 }
 
+// TestCheckInputIsInOrder tells the same of the same input every time.
+func TestCheckInputIsInOrder(t *testing.T) {
+	schema := json.RawMessage(`{"additionalProperties":{"type":"integer"}}`)
+	for range 50 {
+		err := template.CheckInput(quell.Template{InputSchema: schema}, json.RawMessage(`{"d":"","b":"","a":"","c":""}`))
+		require.Error(t, err)
+		require.Regexp(t, "#/a: .*#/b: .*#/c: .*#/d: ", err.Error())
+	}
+}
+
 // TestCheckInputWithStoredSchema has a schema that another release stored.
 func TestCheckInputWithStoredSchema(t *testing.T) {
 	err := template.CheckInput(quell.Template{FQName: quell.FQName{"a"}, InputSchema: json.RawMessage(`{"type":3}`)}, json.RawMessage(`{}`))

@@ -71,8 +71,11 @@ func testPutIntent(t *testing.T, endpoint string) {
 			}
 		})
 	}
+}
+
+func testPutIntentRefused(t *testing.T, endpoint string) {
 	k := newKit(t, endpoint)
-	_, _, err := k.s.PutIntent(k.ctx, newSpec().ID, force)
+	_, _, err := k.s.PutIntent(k.ctx, newSpec().ID, quell.Intent{Mode: quell.Force})
 	k.code(quell.CodeNotFound, err)
 	require.Empty(t, k.keys("/jobs/"), "no stray key")
 	_, _, err = k.s.PutIntent(k.ctx, k.create(), quell.Intent{Mode: "now"})

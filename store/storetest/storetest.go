@@ -31,7 +31,8 @@ var shared struct {
 }
 
 // Main runs the tests of a package, stops the shared etcd and looks for
-// goroutines that were left behind. It does not return.
+// goroutines that were left behind; neither etcd nor its client needs an
+// exception. It does not return.
 func Main(m *testing.M, options ...goleak.Option) {
 	shared.mu.Lock()
 	shared.main = true
@@ -39,17 +40,12 @@ func Main(m *testing.M, options ...goleak.Option) {
 	code := m.Run()
 	Stop()
 	if code == 0 {
-		if err := goleak.Find(append(Leftovers(), options...)...); err != nil {
+		if err := goleak.Find(options...); err != nil {
 			fmt.Fprintln(os.Stderr, "goroutines were left behind:", err)
 			code = 1
 		}
 	}
 	os.Exit(code)
-}
-
-// Leftovers are the goroutines that etcd leaves behind for good.
-func Leftovers() []goleak.Option {
-	return nil
 }
 
 // Stop ends the shared etcd. It is for packages that cannot use Main.

@@ -17,6 +17,7 @@ func Run(t *testing.T, endpoint string) {
 		{"QueuedByDeposed", testQueuedByDeposed},
 		{"Final", testFinal},
 		{"PutIntent", testPutIntent},
+		{"PutIntentRefused", testPutIntentRefused},
 		{"PutIntentConcurrently", testPutIntentConcurrently},
 		{"AbortAllBound", testAbortAllBound},
 		{"FollowAborts", testFollowAborts},
