@@ -161,11 +161,8 @@ func readProcs(dir string) []byte {
 // few are looked up; of the others the pid is all that is known.
 func (c *cgroup) members() []procStat {
 	var all []procStat
-	_ = filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return nil // what vanishes meanwhile has no members
-		}
-		lines := bufio.NewScanner(bytes.NewReader(readProcs(path)))
+	for _, dir := range c.dirs() {
+		lines := bufio.NewScanner(bytes.NewReader(readProcs(dir)))
 		for lines.Scan() {
 			pid, err := strconv.Atoi(lines.Text())
 			if err != nil || pid <= 0 {
@@ -179,9 +176,20 @@ func (c *cgroup) members() []procStat {
 			}
 			all = append(all, st)
 		}
-		return nil
-	})
+	}
 	return all
+}
+
+// dirs lists the cgroup and the nested ones, each before those below it.
+func (c *cgroup) dirs() []string {
+	var dirs []string
+	_ = filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return nil // what vanishes meanwhile is missed by nobody
+	})
+	return dirs
 }
 
 // remove removes the cgroup and those that members made below it. It succeeds
@@ -202,14 +210,8 @@ func (c *cgroup) remove() error {
 
 // removeNested removes nested cgroups, the deepest first.
 func (c *cgroup) removeNested() {
-	var dirs []string
-	_ = filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && path != c.dir {
-			dirs = append(dirs, path)
-		}
-		return nil
-	})
-	for i := len(dirs) - 1; i >= 0; i-- {
+	dirs := c.dirs()
+	for i := len(dirs) - 1; i > 0; i-- {
 		_ = unix.Rmdir(dirs[i]) // the removal of the whole tells
 	}
 }

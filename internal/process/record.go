@@ -29,16 +29,16 @@ type Process struct {
 type Proof string
 
 const (
-	// ProofCgroup: wait4 said ECHILD (or the shim is dead and can start nothing
+	// ProofCgroup means that wait4 said ECHILD (or the shim is dead and can start nothing
 	// more), and the run's cgroup was empty and its removal succeeded.
 	ProofCgroup Proof = "cgroup"
-	// ProofReaped: wait4 said ECHILD to the child subreaper of the tree.
+	// ProofReaped means that wait4 said ECHILD to the child subreaper of the tree.
 	ProofReaped Proof = "reaped"
-	// ProofNeverStarted: nothing was started, and the claim bars every later start.
+	// ProofNeverStarted means that nothing was started, and the claim bars every later start.
 	ProofNeverStarted Proof = "never_started"
-	// ProofRebooted: the node has been booted since.
+	// ProofRebooted means that the node has been booted since.
 	ProofRebooted Proof = "rebooted"
-	// Unproven: the shim died and the run had no cgroup. What carried the run's
+	// Unproven means that the shim died and the run had no cgroup. What carried the run's
 	// environment variable was killed; what had dropped it was not found.
 	Unproven Proof = "unproven"
 )

@@ -21,7 +21,7 @@ import (
 func TestClaimedRunIsLeftAlone(t *testing.T) {
 	f := newFixture(t, mode{noCgroup: true})
 	r := f.start("run", f.command("linger"))
-	wait(t, r.Started(), "started")
+	f.reported(1)
 	dir := f.sup.Dir(f.job, "run")
 	before := f.shimOf("run")
 	for _, withOrder := range []bool{false, true} {

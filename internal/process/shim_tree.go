@@ -98,15 +98,18 @@ func (t *tree) mainDead() bool {
 	if isClosed(t.ended) {
 		return true
 	}
-	if t.pidfd < 0 {
-		st, err := proc.stat(t.pid)
-		return err != nil || st.dead()
+	if t.pidfd >= 0 {
+		var info unix.Siginfo
+		_, err := ignoringEINTR(func() (int, error) {
+			return 0, unix.Waitid(unix.P_PIDFD, t.pidfd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		})
+		if err == nil || errors.Is(err, unix.ECHILD) {
+			return err != nil || info.Signo != 0
+		}
+		// Linux before 5.4 has pidfds, but does not wait for them.
 	}
-	var info unix.Siginfo
-	_, err := ignoringEINTR(func() (int, error) {
-		return 0, unix.Waitid(unix.P_PIDFD, t.pidfd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-	})
-	return err != nil || info.Signo != 0
+	st, err := proc.stat(t.pid)
+	return err != nil || st.dead()
 }
 
 // reap waits for everything there is to wait for, until wait4 says ECHILD. A

@@ -12,7 +12,7 @@ import (
 )
 
 // The shim serves a socket in the run's folder. These few functions are used
-// instead of package net, which would make the shim half as large again.
+// instead of package net, which would add 2 MB to the 3.5 that a shim takes.
 
 // state is what the shim tells each of its clients: everything, every time. A
 // client that reads slowly misses states in between but never the last one.

@@ -28,7 +28,7 @@ type Options struct {
 	Shim string
 	// NoCgroup makes all runs use the fallback, a child subreaper alone.
 	NoCgroup bool
-	// Logger defaults to slog.Default.
+	// Logger may be nil: then nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -58,7 +58,7 @@ func New(o Options) (*Supervisor, error) {
 	}
 	s := &Supervisor{root: root, log: o.Logger, children: make(map[*child]struct{})}
 	if s.log == nil {
-		s.log = slog.Default()
+		s.log = slog.New(slog.DiscardHandler)
 	}
 	if o.Shim != "" {
 		if s.shim, err = filepath.Abs(o.Shim); err != nil {

@@ -1,10 +1,10 @@
 package process
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestNames(t *testing.T) {
@@ -235,5 +236,32 @@ func TestReusedPidsAreNotOurs(t *testing.T) {
 	st.start++
 	assert.False(t, d.ours(st), "process is another one now")
 	_, err = p.stat(4711)
-	assert.True(t, errors.Is(err, fs.ErrNotExist))
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+// Whether the command has ended can be told without a pidfd too.
+func TestMainDead(t *testing.T) {
+	cmd := exec.Command("/bin/cat")
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	fd, err := unix.PidfdOpen(cmd.Process.Pid, 0)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	trees := []*tree{
+		{pid: cmd.Process.Pid, pidfd: fd, ended: make(chan struct{})},
+		{pid: cmd.Process.Pid, pidfd: -1, ended: make(chan struct{})},
+	}
+	for _, tr := range trees {
+		assert.False(t, tr.mainDead())
+	}
+	require.NoError(t, in.Close())
+	_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+	require.NoError(t, err)
+	for range 2 { // a zombie first, and then reaped
+		for _, tr := range trees {
+			assert.True(t, tr.mainDead())
+		}
+		_ = cmd.Wait()
+	}
 }
