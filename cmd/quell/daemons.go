@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 
@@ -20,7 +21,7 @@ func apiserverCommand(signals <-chan os.Signal) *cli.Command {
 		if err != nil {
 			return err
 		}
-		defer listener.Close() //nolint:errcheck // the server has closed it, or there is none
+		defer listener.Close()
 		s, err := openStore(l, c.StringSlice("etcd-endpoints"), c.String("etcd-prefix"))
 		if err != nil {
 			return err
@@ -48,7 +49,7 @@ func agentCommand(signals <-chan os.Signal) *cli.Command {
 		if err != nil {
 			return err
 		}
-		defer listener.Close() //nolint:errcheck // the server has closed it, or there is none
+		defer listener.Close()
 		s, err := openStore(l, c.StringSlice("etcd-endpoints"), c.String("etcd-prefix"))
 		if err != nil {
 			return err
@@ -69,7 +70,7 @@ func agentCommand(signals <-chan os.Signal) *cli.Command {
 // failure of a part.
 func (l *lifecycle) serve(signals <-chan os.Signal, path string, r ready, what string, check func(context.Context) error) error {
 	if err := l.until(signals, what, check); err != nil {
-		if err == errStopped { //nolint:errorlint // made by until alone
+		if errors.Is(err, errStopped) {
 			return nil
 		}
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -52,7 +53,7 @@ func (d *dev) run() error {
 	}
 	r, err := d.start(templates)
 	if err != nil {
-		if err == errStopped { //nolint:errorlint // made by until alone
+		if errors.Is(err, errStopped) {
 			return nil
 		}
 		return err
@@ -122,7 +123,7 @@ func (d *dev) start(templates []quell.Template) (ready, error) {
 
 // tell prints what to try next.
 func (d *dev) tell(r ready, templates []quell.Template) {
-	fmt.Fprintf(d.out, "\nQuell serves at %s; its etcd is at %s.\n", r.API, r.Etcd) //nolint:errcheck // a person's terminal
+	fmt.Fprintf(d.out, "\nQuell serves at %s; its etcd is at %s.\n", r.API, r.Etcd)
 	if len(templates) == 0 {
 		return
 	}
@@ -144,7 +145,7 @@ func (d *dev) tell(r ready, templates []quell.Template) {
 		}
 		quoted += fmt.Sprintf("%q", part)
 	}
-	fmt.Fprintf(d.out, tryText, list, r.API, quoted, r.Etcd) //nolint:errcheck // a person's terminal
+	fmt.Fprintf(d.out, tryText, list, r.API, quoted, r.Etcd)
 }
 
 const tryText = `Job templates:
@@ -187,7 +188,7 @@ func (d *dev) abortRest() error {
 	if len(jobs) == 0 {
 		return nil
 	}
-	fmt.Fprintf(d.out, "\nForce-aborting %d job(s), without their recovery playbooks …\n", len(jobs)) //nolint:errcheck // a person's terminal
+	fmt.Fprintf(d.out, "\nForce-aborting %d job(s), without their recovery playbooks …\n", len(jobs))
 	if _, err := d.store.PutAbortAll(ctx, quell.Intent{
 		Mode: quell.Force, Source: quell.SourceLocal, RequestedBy: "quell dev", Reason: "quell dev was stopped",
 		RequestedAt: time.Now().UTC(), NoRecovery: true, Override: true,
@@ -201,6 +202,6 @@ func (d *dev) abortRest() error {
 	if err := d.store.WaitFinal(ctx, ids); err != nil {
 		return fmt.Errorf("not all jobs have ended; the next start on %s goes on with them: %w", d.c.String("data-dir"), err)
 	}
-	fmt.Fprintln(d.out, "All of them have ended.") //nolint:errcheck // a person's terminal
+	fmt.Fprintln(d.out, "All of them have ended.")
 	return nil
 }

@@ -36,7 +36,7 @@ func testMain(m *testing.M) int {
 	if err != nil {
 		panic(err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	defer os.RemoveAll(dir)
 	binaries = dir
 	for _, args := range [][]string{
 		{"build", "-race", "-o", dir + "/quell", "."},
@@ -221,7 +221,7 @@ func (c *cluster) call(method, path, body string) (int, string) {
 	require.NoError(c.t, err)
 	resp, err := http.DefaultClient.Do(req)
 	require.NoError(c.t, err)
-	defer resp.Body.Close() //nolint:errcheck // it was only read
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(c.t, err)
 	return resp.StatusCode, string(text)

@@ -40,7 +40,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(stderr, "quell: "+err.Error()) //nolint:errcheck // nobody left to tell
+	fmt.Fprintln(stderr, "quell: "+err.Error())
 	var usage usageError
 	if errors.As(err, &usage) || quell.CodeOf(err) == quell.CodeInvalid {
 		return exitUsage
