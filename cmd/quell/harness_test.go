@@ -261,7 +261,18 @@ func (c *cluster) startWith(name, more string, prepare func(dir string)) *testJo
 	}
 	require.NoError(c.t, json.Unmarshal([]byte(body), &answer))
 	j.id = answer.ID
+	c.t.Cleanup(j.sweep)
 	return j
+}
+
+// sweep kills what a failed test has left of its job.
+func (j *testJob) sweep() {
+	for _, process := range j.processes() {
+		pid, err := strconv.Atoi(filepath.Base(strings.Fields(process)[0]))
+		if err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
 }
 
 // view is what the tests read of a job in the API.
