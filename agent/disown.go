@@ -53,7 +53,7 @@ func (r *runner) disown(ctx context.Context) error {
 }
 
 func waitDead(ctx context.Context, p *process.Run) error {
-	defer p.Close() //nolint:errcheck // it lets go of the run, nothing more
+	defer p.Close()
 	select {
 	case <-p.Done():
 		return nil

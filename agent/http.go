@@ -65,7 +65,7 @@ func (a *Agent) sendLog(w io.Writer, job, run string) error {
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	if _, err := fmt.Fprintf(w, "==> %s <==\n", run); err != nil {
 		return fmt.Errorf("send log: %w", err)
 	}

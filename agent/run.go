@@ -268,7 +268,7 @@ func (r *runner) vars() (map[string]any, error) {
 		return nil, fmt.Errorf("the job's input cannot be read: %w", err)
 	}
 	vars := map[string]any{
-		"input":               json.RawMessage(spec.Input),
+		"input":               spec.Input,
 		"job_execution_id":    spec.ID,
 		"job_template_fqname": spec.Template.FQName,
 		"job_description":     spec.Template.DisplayName,
@@ -296,7 +296,7 @@ func (e *eventReader) read() error {
 	if err != nil {
 		return fmt.Errorf("open events: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := f.ReadAt(buffer, e.offset)
