@@ -338,6 +338,8 @@ func TestDevStopsAndStartsAgain(t *testing.T) {
 
 	_, c = startDev(t, dataDir)
 	j.cluster = c
+	candidates := c.etcdctl("get", "--prefix", "--keys-only", "/scheduler/leader/")
+	require.Equal(t, 1, strings.Count(candidates, "/scheduler/leader/"), "the crashed process' lead need not run out first")
 	j.finish(0)
 	j.reach("SUCCESS")
 	j.nothingLeft()

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 )
 
@@ -40,17 +39,22 @@ func (l *lifecycle) later(name string, stop func(context.Context) error) {
 // background runs a part until its context ends, as part of the teardown.
 func (l *lifecycle) background(name string, run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var ended sync.WaitGroup
-	ended.Go(func() {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
 		err := run(ctx)
 		if ctx.Err() == nil {
 			l.fail(name, err)
 		}
-	})
-	l.later(name, func(context.Context) error {
+	}()
+	l.later(name, func(limit context.Context) error {
 		cancel()
-		ended.Wait()
-		return nil
+		select {
+		case <-ended:
+			return nil
+		case <-limit.Done():
+			return fmt.Errorf("it has not ended within %s", stopTime)
+		}
 	})
 }
 
