@@ -27,7 +27,7 @@ func ParseObject(data []byte) ([]Member, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("the text is not valid UTF-8")
 	}
-	trimmed := bytes.TrimSpace(data)
+	trimmed := bytes.Trim(data, " \t\r\n") // what JSON calls white space, and no more
 	switch {
 	case len(trimmed) == 0:
 		return nil, errors.New("the JSON text is empty")

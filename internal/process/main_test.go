@@ -193,14 +193,19 @@ type mode struct {
 
 // eachMode runs a test with cgroups, where they can be used, and without.
 func eachMode(t *testing.T, test func(t *testing.T, f *fixture)) {
-	for _, m := range []mode{{"cgroup", false, ProofCgroup}, {"fallback", true, ProofReaped}} {
-		t.Run(m.name, func(t *testing.T) {
-			if !m.noCgroup {
-				needCgroup(t)
-			}
-			test(t, newFixture(t, m))
-		})
-	}
+	inCgroup(t, test)
+	m := mode{"fallback", true, ProofReaped}
+	t.Run(m.name, func(t *testing.T) { test(t, newFixture(t, m)) })
+}
+
+// inCgroup runs a test only in the mode that has cgroups.
+func inCgroup(t *testing.T, test func(t *testing.T, f *fixture)) {
+	t.Helper()
+	m := mode{"cgroup", false, ProofCgroup}
+	t.Run(m.name, func(t *testing.T) {
+		needCgroup(t)
+		test(t, newFixture(t, m))
+	})
 }
 
 // needCgroup skips a test where this machine does not let it use cgroup v2.

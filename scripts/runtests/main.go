@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"bufio"
 	"context"
 	"encoding/json"
@@ -205,10 +206,10 @@ func (s *summary) fuzz(ctx context.Context, d time.Duration) {
 			return
 		}
 		start := time.Now()
-		cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-fuzz=^"+t.name+"$", "-fuzztime="+d.String(), t.pkg)
-		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-		cmd.WaitDelay = 10 * time.Second
-		out, err := cmd.CombinedOutput()
+		out, err := fuzzOnce(ctx, t, d)
+		if err != nil && timeLimitRace(out) {
+			out, err = fuzzOnce(ctx, t, d)
+		}
 		if err != nil {
 			s.fail("fuzzing "+t.pkg+" "+t.name, string(out))
 			continue
@@ -216,6 +217,20 @@ func (s *summary) fuzz(ctx context.Context, d time.Duration) {
 		s.passed++
 		fmt.Fprintf(s.out, "fuzz\t%s %s\t%.1fs\n", t.pkg, t.name, time.Since(start).Seconds())
 	}
+}
+
+func fuzzOnce(ctx context.Context, t target, d time.Duration) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-fuzz=^"+t.name+"$", "-fuzztime="+d.String(), t.pkg)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	return cmd.CombinedOutput()
+}
+
+// timeLimitRace tells a finding from the go command's own race at the end of
+// -fuzztime, in which a worker reports the time limit as its failure. A
+// finding always names the input that it wrote down.
+func timeLimitRace(out []byte) bool {
+	return bytes.Contains(out, []byte("context deadline exceeded")) && !bytes.Contains(out, []byte("Failing input written"))
 }
 
 func (s *summary) close() {
