@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/status"
 
 	"quell"
 )
@@ -32,6 +34,9 @@ type Options struct {
 	Logger    *slog.Logger
 	// Timeout bounds each request to etcd; 0: 3 s.
 	Timeout time.Duration
+	// Observe is told of every request to etcd: its gRPC method, its gRPC
+	// code ("" when it went well), and how long it took. nil: nobody is.
+	Observe func(method, code string, took time.Duration)
 }
 
 // Store is a connection to etcd. Its methods are safe for concurrent use.
@@ -90,8 +95,32 @@ func (s *Store) config(o Options) clientv3.Config {
 				MinConnectTimeout: 3 * time.Second,
 			}),
 			grpc.WithChainStreamInterceptor(s.noticeBreaks),
+			grpc.WithChainUnaryInterceptor(observed(o.Observe)),
 		},
 	}
+}
+
+// observed is a gRPC interceptor that tells of every request.
+func observed(observe func(method, code string, took time.Duration)) grpc.UnaryClientInterceptor {
+	return func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		began := time.Now()
+		err := invoke(ctx, method, req, reply, conn, opts...)
+		if observe != nil {
+			code := ""
+			if err != nil {
+				code = status.Code(err).String()
+			}
+			observe(path.Base(method), code, time.Since(began))
+		}
+		return err
+	}
+}
+
+// Behind is the number of watches that are being made good.
+func (s *Store) Behind() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.behind)
 }
 
 // Close ends the connection. Whoever follows something must have stopped.

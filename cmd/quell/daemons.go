@@ -22,11 +22,11 @@ func apiserverCommand(signals <-chan os.Signal) *cli.Command {
 			return err
 		}
 		defer listener.Close()
-		s, err := openStore(l, c.StringSlice("etcd-endpoints"), c.String("etcd-prefix"))
+		reg := metrics.NewRegistry(version)
+		s, err := openStore(l, reg, c.StringSlice("etcd-endpoints"), c.String("etcd-prefix"))
 		if err != nil {
 			return err
 		}
-		reg := metrics.NewRegistry(version)
 		if _, err := startAPI(c, l, s, listener, reg, hostname()+" "+uuid.NewString()); err != nil {
 			return err
 		}
@@ -50,7 +50,8 @@ func agentCommand(signals <-chan os.Signal) *cli.Command {
 			return err
 		}
 		defer listener.Close()
-		s, err := openStore(l, c.StringSlice("etcd-endpoints"), c.String("etcd-prefix"))
+		reg := metrics.NewRegistry(version)
+		s, err := openStore(l, reg, c.StringSlice("etcd-endpoints"), c.String("etcd-prefix"))
 		if err != nil {
 			return err
 		}
@@ -58,7 +59,7 @@ func agentCommand(signals <-chan os.Signal) *cli.Command {
 		if advertise == "" {
 			advertise = urlOf(listener)
 		}
-		a, err := startAgent(c, l, s, c.String("data-dir"), listener, advertise, metrics.NewRegistry(version))
+		a, err := startAgent(c, l, s, c.String("data-dir"), listener, advertise, reg)
 		if err != nil {
 			return err
 		}

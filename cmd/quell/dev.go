@@ -101,7 +101,8 @@ func (d *dev) start(templates []quell.Template) (ready, error) {
 		return ready{}, err
 	}
 	l.later("etcd", func(context.Context) error { etcd.Stop(); return nil })
-	if d.store, err = openStore(l, []string{etcd.Endpoint()}, ""); err != nil {
+	reg := metrics.NewRegistry(version)
+	if d.store, err = openStore(l, reg, []string{etcd.Endpoint()}, ""); err != nil {
 		return ready{}, err
 	}
 	for _, t := range templates {
@@ -109,7 +110,6 @@ func (d *dev) start(templates []quell.Template) (ready, error) {
 			return ready{}, fmt.Errorf("load job template %s: %w", t.FQName, err)
 		}
 	}
-	reg := metrics.NewRegistry(version)
 	a, err := startAgent(c, l, d.store, filepath.Join(dataDir, "agent"), logs, urlOf(logs), reg)
 	if err != nil {
 		return ready{}, err

@@ -29,8 +29,10 @@ import (
 )
 
 // openStore connects to etcd as part of the lifecycle.
-func openStore(l *lifecycle, endpoints []string, prefix string) (*store.Store, error) {
-	s, err := store.New(store.Options{Endpoints: endpoints, Prefix: prefix, Logger: l.log})
+func openStore(l *lifecycle, reg *prometheus.Registry, endpoints []string, prefix string) (*store.Store, error) {
+	var s *store.Store
+	m := metrics.NewEtcd(reg, func() int { return s.Behind() }) // nobody scrapes before s is there
+	s, err := store.New(store.Options{Endpoints: endpoints, Prefix: prefix, Logger: l.log, Observe: m.Request})
 	if err != nil {
 		return nil, err
 	}
