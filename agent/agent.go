@@ -13,7 +13,6 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"sync"
 
@@ -57,10 +56,12 @@ type Agent struct {
 
 	mu         sync.Mutex
 	runners    map[string]*runner
-	index      map[string]int64 // what the node was given; nil: not read yet
+	index      map[string]int64 // what the node was given, by the index key's revision; nil: not read yet
+	ended      map[string]int64 // the index keys whose runner has ended, while they still show
 	aborts     *quell.AbortAll  // nil: not read yet
 	registered bool
-	swept      bool // strays on disk have been looked at
+	admitted   bool // it was registered once: the node's name is this agent's
+	swept      bool // strays on disk are being looked at
 
 	running sync.WaitGroup
 }
@@ -74,7 +75,7 @@ func New(o Options) (*Agent, error) {
 		return nil, quell.Errorf(quell.CodeInvalid, "--max-jobs %d: at least 1", o.Info.Capacity)
 	}
 	o.Info.Version = quell.FormatVersion
-	return &Agent{o: o, runners: map[string]*runner{}}, nil
+	return &Agent{o: o, runners: map[string]*runner{}, ended: map[string]int64{}}, nil
 }
 
 // Run registers the node and runs what it is given, until ctx ends. Playbooks
@@ -85,18 +86,25 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.running.Wait()
 	defer cancel()
 	a.running.Go(func() {
-		_ = a.o.Store.FollowAborts(ctx, func(all quell.AbortAll) { a.change(ctx, func() { a.aborts = &all }) })
+		_ = a.o.Store.FollowAborts(ctx, func(all quell.AbortAll) {
+			a.change(ctx, func() {
+				a.aborts = &all
+				for _, r := range a.runners {
+					r.setAborts(all)
+				}
+			})
+		})
 	})
 	a.running.Go(func() {
 		_ = a.o.Store.FollowNodeJobs(ctx, a.o.Info.Node, func(m map[string]int64) { a.change(ctx, func() { a.index = m }) })
 	})
 	err := a.o.Store.Register(ctx, a.o.Info, func(is bool) {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if is && !a.registered {
-			a.o.Logger.Info("the node is registered", "node", a.o.Info.Node, "capacity", a.o.Info.Capacity)
-		}
-		a.registered = is
+		a.change(ctx, func() {
+			if is && !a.registered {
+				a.o.Logger.Info("the node is registered", "node", a.o.Info.Node, "capacity", a.o.Info.Capacity)
+			}
+			a.registered, a.admitted = is, a.admitted || is
+		})
 	})
 	if errors.Is(err, context.Canceled) {
 		err = nil
@@ -130,62 +138,53 @@ func (a *Agent) Ready(ctx context.Context) error {
 	return nil
 }
 
-// change takes news from the store and lets everybody look again.
+// change takes news from the store and lets everybody look again. Nothing is
+// touched before the node was registered once: until then the name, and with
+// it the jobs, may be another agent's.
 func (a *Agent) change(ctx context.Context, set func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	set()
-	if a.index == nil || a.aborts == nil || ctx.Err() != nil {
+	if a.index == nil || a.aborts == nil || !a.admitted || ctx.Err() != nil {
 		return
 	}
-	if mine := a.index; !a.swept {
+	if !a.swept {
 		a.swept = true
-		a.running.Go(func() { a.sweep(ctx, mine) })
+		a.running.Go(func() { a.sweep(ctx) })
 	}
-	for id := range a.index {
-		if a.runners[id] == nil {
-			a.startRunner(ctx, id)
+	for id, revision := range a.index {
+		if a.runners[id] == nil && a.ended[id] != revision {
+			a.startRunner(ctx, id, revision)
 		}
 	}
 	for id, r := range a.runners {
 		if _, mine := a.index[id]; !mine {
 			r.removed()
 		}
-		r.setAborts(*a.aborts)
 	}
+	maps.DeleteFunc(a.ended, func(id string, _ int64) bool { _, shows := a.index[id]; return !shows })
 	a.o.Metrics.JobsRunning.Set(float64(len(a.runners)))
 }
 
 // startRunner begins to care for a job. The lock is held.
-func (a *Agent) startRunner(ctx context.Context, id string) {
+func (a *Agent) startRunner(ctx context.Context, id string, revision int64) {
 	r := newRunner(a.o, id, a.Running)
+	r.setAborts(*a.aborts)
 	a.runners[id] = r
 	a.running.Go(func() {
 		r.run(ctx)
 		// The key that is deleted with the final transition may still show.
 		a.change(ctx, func() {
 			delete(a.runners, id)
-			a.index = maps.Clone(a.index)
-			delete(a.index, id)
+			a.ended[id] = revision
 		})
 	})
 }
 
-// sweep ends what is left on the node's disk of jobs that this agent does not
-// own: they were final, or given up, while it was away (design: Guarantees, 8).
-func (a *Agent) sweep(ctx context.Context, mine map[string]int64) {
-	entries, err := os.ReadDir(RunsDir(a.o.DataDir))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		a.o.Logger.Warn("the folder of runs cannot be read", "error", err)
-		return
-	}
-	for _, e := range entries {
-		if _, ok := mine[e.Name()]; ok || !e.IsDir() || ctx.Err() != nil {
-			continue
-		}
-		r := newRunner(a.o, e.Name(), a.Running)
-		if err := r.disown(ctx); err != nil && ctx.Err() == nil {
-			a.o.Logger.Error("what is left of a job that is not this node's could not be ended", "job", e.Name(), "error", err)
-		}
-	}
+// cares says whether a job is this node's, or was a moment ago.
+func (a *Agent) cares(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, mine := a.index[id]
+	return mine || a.runners[id] != nil
 }

@@ -7,9 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,7 +38,7 @@ func (a *Agent) serveLog(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, fmt.Sprintf("%q is no job id", req.PathValue("id")), http.StatusNotFound)
 		return
 	}
-	runs, err := a.runsOf(id.String())
+	runs, err := runsOf(a.o.DataDir, id.String())
 	if err != nil {
 		a.o.Logger.Error("the runs of a job cannot be listed", "job", id, "error", err)
 		http.Error(w, "the runs of the job cannot be listed", http.StatusInternalServerError)
@@ -73,34 +70,4 @@ func (a *Agent) sendLog(w io.Writer, job, run string) error {
 		return fmt.Errorf("send log: %w", err)
 	}
 	return nil
-}
-
-// runsOf lists a job's runs on this node in the order in which they ran.
-func (a *Agent) runsOf(job string) ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(RunsDir(a.o.DataDir), job))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list runs: %w", err)
-	}
-	var runs []string
-	for _, e := range entries {
-		if e.IsDir() {
-			runs = append(runs, e.Name())
-		}
-	}
-	// playbook-10 comes after playbook-9, recovery after all of them.
-	slices.SortFunc(runs, func(x, y string) int {
-		xk, _, _ := strings.Cut(x, "-")
-		yk, _, _ := strings.Cut(y, "-")
-		if xk != yk {
-			return strings.Compare(xk, yk)
-		}
-		if len(x) != len(y) {
-			return len(x) - len(y)
-		}
-		return strings.Compare(x, y)
-	})
-	return runs, nil
 }

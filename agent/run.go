@@ -1,12 +1,10 @@
 package agent
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -40,22 +38,66 @@ func (c *run) news() (started, changed, ended <-chan struct{}) {
 	return started, c.process.Changed(), c.process.Done()
 }
 
-// adopt takes over the run that was in progress when an earlier agent ended.
-func (r *runner) adopt() {
-	ref, ok := r.state.Current()
-	if !ok {
-		return
-	}
+// enter gets hold of the run that was begun: takes it over, starts it, or bars
+// it for ever where it must not start any more.
+func (r *runner) enter(step quell.Step) {
+	ref := step.Run
 	p, err := r.o.Processes.Adopt(r.id, ref.Name())
-	if errors.Is(err, process.ErrNotClaimed) {
-		return // begun, and not started yet: the next step sees to it
+	switch {
+	case err == nil:
+		r.log.Info("a run is taken over", "run", ref.Name())
+		r.attach(ref, p)
+		r.poke()
+	case !errors.Is(err, process.ErrNotClaimed):
+		// It may well be alive: nothing is decided before that is known.
+		r.log.Error("a run cannot be taken over; it is tried again", "run", ref.Name(), "error", err)
+		r.rest(errorRest)
+	case !r.marked(ref) || r.state.Playbook(ref).Status == quell.PlaybookRunning:
+		r.bar(ref, quell.RunResult{
+			ExitCode: -1,
+			Error:    "it was begun by an agent of this node with another data folder, and may have been started there",
+		})
+	case step.Action == quell.ActKill:
+		r.bar(ref, quell.RunResult{NeverStarted: true, Killed: step.Cause})
+	case r.state.Bars(ref):
+		r.bar(ref, quell.RunResult{NeverStarted: true, Killed: quell.CauseAbort})
+	default:
+		r.start(ref)
 	}
-	if err != nil {
-		r.fail(ref, fmt.Errorf("take over the run: %w", err))
+}
+
+func (r *runner) start(ref quell.RunRef) {
+	command, err := r.command(ref)
+	if err == nil {
+		var p *process.Run
+		if p, err = r.o.Processes.Start(r.id, ref.Name(), command); err == nil {
+			r.attach(ref, p)
+			r.poke()
+			return
+		}
+	}
+	r.log.Error("a run could not be started", "run", ref.Name(), "error", err)
+	r.bar(ref, quell.RunResult{NeverStarted: true, Error: err.Error()})
+}
+
+// bar ends a run that was begun and must not start any more, not even by a
+// stray shim.
+func (r *runner) bar(ref quell.RunRef, result quell.RunResult) {
+	sealed, err := r.o.Processes.Seal(r.id, ref.Name())
+	switch {
+	case err != nil:
+		r.log.Error("a run could not be barred; it is tried again", "run", ref.Name(), "error", err)
+		r.rest(errorRest)
 		return
+	case sealed:
+		now := time.Now().UTC()
+		result.EndedAt, result.DeadAt = now, now
+		if result.Killed != "" {
+			result.SignalledAt = now
+		}
+		r.state.Ended(ref, result)
 	}
-	r.log.Info("a run is taken over", "run", ref.Name())
-	r.attach(ref, p)
+	r.poke() // unless it was sealed, a shim was quicker, and there is something to take over
 }
 
 func (r *runner) attach(ref quell.RunRef, p *process.Run) {
@@ -66,67 +108,15 @@ func (r *runner) attach(ref quell.RunRef, p *process.Run) {
 	}
 }
 
-// start starts a run that was begun, unless an abort was seen since: then the
-// run is barred for ever.
-func (r *runner) start(ref quell.RunRef) {
-	if barred := r.state.Bars(ref); barred {
-		r.bar(ref, quell.CauseAbort)
-		return
-	}
-	command, err := r.command(ref)
-	if err == nil {
-		var p *process.Run
-		if p, err = r.o.Processes.Start(r.id, ref.Name(), command); err == nil {
-			r.attach(ref, p)
-			return
-		}
-	}
-	r.log.Error("a run could not be started", "run", ref.Name(), "error", err)
-	r.fail(ref, err)
-}
-
-// fail ends a run that could not even be started. It is barred, so that no
-// stray shim starts it later.
-func (r *runner) fail(ref quell.RunRef, cause error) {
-	if _, err := r.o.Processes.Seal(r.id, ref.Name()); err != nil {
-		r.log.Error("a run that failed to start could not be barred", "run", ref.Name(), "error", err)
-	}
-	now := time.Now().UTC()
-	r.state.Ended(ref, quell.RunResult{NeverStarted: true, Error: cause.Error(), EndedAt: now, DeadAt: now})
-	r.poke()
-}
-
-// bar ends a run that was begun and must not start any more.
-func (r *runner) bar(ref quell.RunRef, cause quell.Cause) {
-	claimed, err := r.o.Processes.Seal(r.id, ref.Name())
-	if err == nil && !claimed { // a shim was quicker
-		var p *process.Run
-		if p, err = r.o.Processes.Adopt(r.id, ref.Name()); err == nil {
-			r.attach(ref, p)
-			r.poke()
-			return
-		}
-	}
-	if err != nil {
-		r.log.Error("a run could not be barred; it is tried again", "run", ref.Name(), "error", err)
-		r.rest(errorRest)
-		return
-	}
-	now := time.Now().UTC()
-	r.state.Ended(ref, quell.RunResult{NeverStarted: true, Killed: cause, SignalledAt: now, EndedAt: now, DeadAt: now})
-	r.poke()
-}
-
-// kill ends the run's tree. It returns at once; the run's end is news.
+// kill ends the tree of the run in progress. It returns at once; the run's end
+// is news.
 func (r *runner) kill(step quell.Step) {
-	switch {
-	case r.cur == nil && r.pending == nil:
-		r.bar(step.Run, step.Cause)
-	case r.cur != nil && r.cur.killed == "":
-		r.cur.killed, r.cur.killedAt = step.Cause, time.Now().UTC()
-		r.cur.process.Kill(string(step.Cause))
-		r.log.Info("a run is killed", "run", step.Run.Name(), "cause", step.Cause)
+	if r.cur.killed != "" {
+		return
 	}
+	r.cur.killed, r.cur.killedAt = step.Cause, time.Now().UTC()
+	r.cur.process.Kill(string(step.Cause))
+	r.log.Info("a run is killed", "run", step.Run.Name(), "cause", step.Cause)
 }
 
 // follow takes the news about the run in progress into the state.
@@ -148,8 +138,14 @@ func (r *runner) follow(now time.Time) {
 		default:
 		}
 	}
-	if err := c.events.read(); err != nil {
+	more, err := c.events.read()
+	for ended && more && err == nil {
+		more, err = c.events.read() // nothing is left that could need a kill
+	}
+	if err != nil {
 		r.log.Warn("the events of a run cannot be read", "run", c.ref.Name(), "error", err)
+	} else if more {
+		r.poke()
 	}
 	if c.varsFile != "" && (ended || c.events.progress.Started()) {
 		// Ansible has read it; it may hold secrets.
@@ -159,14 +155,15 @@ func (r *runner) follow(now time.Time) {
 		c.varsFile = ""
 	}
 	r.state.SetProgress(r.job.Spec.Template, c.events.progress.Fraction())
+	if ended {
+		r.ended(c)
+		return
+	}
 	if survivors := processes(c.process.Survivors()); !slices.Equal(survivors, c.survivors) {
 		c.survivors = survivors
 		r.state.Survived(survivors, c.killedAt)
 		r.dirty = true
 		r.log.Warn("a killed run has survivors", "run", c.ref.Name(), "survivors", survivors)
-	}
-	if ended {
-		r.ended(c)
 	}
 }
 
@@ -177,9 +174,7 @@ func (r *runner) ended(c *run) {
 	result := r.result(c, e)
 	r.state.Ended(c.ref, result)
 	r.cur = nil
-	if err := c.process.Close(); err != nil {
-		r.log.Debug("an ended run was let go of", "error", err)
-	}
+	_ = c.process.Close() // it lets go of the run, nothing more
 	p := r.state.Playbook(c.ref)
 	r.o.Metrics.Runs.WithLabelValues(string(p.Status)).Inc()
 	r.o.Metrics.Leftovers.Add(float64(result.LeftoverCount))
@@ -226,10 +221,6 @@ func processes(list []process.Process) []quell.Process {
 	return out
 }
 
-func (r *runner) varsFile(ref quell.RunRef) string {
-	return filepath.Join(r.tempDir(), "vars-"+ref.Name()+".json")
-}
-
 // command builds what a run executes.
 func (r *runner) command(ref quell.RunRef) (process.Command, error) {
 	if err := r.makeTempDir(); err != nil {
@@ -244,20 +235,6 @@ func (r *runner) command(ref quell.RunRef) (process.Command, error) {
 		VarsFile: r.varsFile(ref), TempDir: r.tempDir(), JobID: r.id,
 	})
 	return process.Command{Args: args, Env: env, Dir: dir}, err
-}
-
-// makeTempDir makes the job's temp folder. Its name is no secret, so one that
-// somebody else has put there is refused.
-func (r *runner) makeTempDir() error {
-	dir := r.tempDir()
-	err := os.Mkdir(dir, 0o700)
-	if !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	if mine, err := ownPrivateFolder(dir); err != nil || !mine {
-		return fmt.Errorf("the temp folder %s is not a private folder of this agent's user: remove it: %w", dir, errors.Join(err, os.ErrPermission))
-	}
-	return nil
 }
 
 // vars are the variables of a playbook (contrail.md: How a job runs there).
@@ -277,106 +254,4 @@ func (r *runner) vars() (map[string]any, error) {
 		vars["fabric_fq_name"] = fabric
 	}
 	return vars, nil
-}
-
-// eventReader reads a run's events file from where it stopped.
-type eventReader struct {
-	path     string
-	offset   int64
-	progress ansible.Progress
-}
-
-// read takes in all whole lines that have come. A line that cannot be read is
-// left out: events are for people, nothing is decided on them.
-func (e *eventReader) read() error {
-	f, err := os.Open(e.path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("open events: %w", err)
-	}
-	defer f.Close()
-	buffer := make([]byte, 64<<10)
-	for {
-		n, err := f.ReadAt(buffer, e.offset)
-		used := e.take(buffer[:n])
-		if used == 0 && n == len(buffer) {
-			used = n // a line beyond all bounds is skipped
-		}
-		e.offset += int64(used)
-		if used == 0 || err != nil {
-			return nil
-		}
-	}
-}
-
-// take applies the whole lines in data and returns how long they were.
-func (e *eventReader) take(data []byte) int {
-	used := 0
-	for {
-		end := slices.Index(data[used:], '\n')
-		if end < 0 {
-			return used
-		}
-		if event, err := ansible.DecodeEvent(data[used : used+end]); err == nil {
-			e.progress.Apply(event)
-		}
-		used += end + 1
-	}
-}
-
-// progressWriter stores a job's progress sparingly.
-type progressWriter struct {
-	last    quell.Progress
-	wanted  bool
-	allowed time.Time // not before
-	sent    chan struct{}
-	busy    bool
-}
-
-// next is when there is something to write; zero: nothing.
-func (p *progressWriter) next() time.Time {
-	if !p.wanted || p.busy {
-		return time.Time{}
-	}
-	return p.allowed
-}
-
-func (p *progressWriter) landed() { p.busy = false }
-
-// wait waits for a write that is on its way.
-func (p *progressWriter) wait() {
-	if p.busy {
-		<-p.sent
-		p.busy = false
-	}
-}
-
-// writeProgress stores the job's progress where it has changed, at most every
-// max(1 s, jobs on the node ÷ 10) (design: Keys in etcd). One that is lost is
-// made good by the next.
-func (r *runner) writeProgress(ctx context.Context) {
-	p := &r.progress
-	now := quell.Progress{
-		Percentage: r.state.Percentage, Tasks: r.cur.events.progress.CurrentTasks(),
-	}
-	if now.Percentage != p.last.Percentage || !slices.Equal(now.Tasks, p.last.Tasks) {
-		p.last, p.wanted = now, true
-	}
-	if !p.wanted || p.busy || time.Now().Before(p.allowed) {
-		return
-	}
-	if p.sent == nil {
-		p.sent = make(chan struct{}, 1)
-	}
-	every := max(time.Second, time.Duration(r.jobs())*time.Second/10)
-	p.wanted, p.busy, p.allowed = false, true, time.Now().Add(every)
-	id, token := r.id, r.job.Token
-	go func() { // waited for by progressWriter.wait
-		if err := r.o.Store.PutProgress(ctx, id, token, now); err != nil && ctx.Err() == nil {
-			r.log.Debug("progress was not stored", "error", err)
-		}
-		p.sent <- struct{}{}
-	}()
 }

@@ -2,10 +2,8 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,55 +15,49 @@ import (
 // of run; what may take long goes on beside it, so that a kill never waits for
 // a write.
 type runner struct {
-	o   Options
-	id  string
-	log *slog.Logger
+	o    Options
+	id   string
+	log  *slog.Logger
+	jobs func() int // on this node
+	wake chan struct{}
 
-	mu      sync.Mutex
-	own     []*quell.StoredIntent // values of the job's abort key not yet observed
-	all     *quell.AbortAll       // not yet observed
-	gone    bool                  // the index key is gone
-	wake    chan struct{}
-	removal sync.Once
-	jobs    func() int // on this node
+	mu   sync.Mutex
+	own  []*quell.StoredIntent // values of the job's abort key not yet observed
+	all  []quell.AbortAll      // not yet observed
+	gone bool                  // the job is not this node's any more
 
-	job     quell.Job
-	state   *quell.State // what holds; job.State is what is stored
+	// What follows belongs to the goroutine of run.
+
+	job     quell.Job    // as it was read; of its status, the revision is kept up to date
+	state   *quell.State // what holds, stored or not
 	intents quell.Intents
+	// behind is what a compare has shown of the intents and no event has told
+	// yet; nil: nothing.
+	behind  *quell.Intents
 	dirty   bool // state has something that is to be stored now
-	cur     *run // the run in progress; nil: none, or begun and not started yet
+	cur     *run // the run in progress; nil: none, or begun and not in hand yet
 	pending *commit
-	done    bool      // final, or not this node's
-	resting time.Time // nothing is sent to the store before; news about intents end it
-	errText string
+	stale   bool // so was the last transition
+	done    bool
+	resting time.Time  // nothing is tried before; news about intents end it
+	errText string     // what is wrong with an intent, as it was logged last
 	seen    quell.Mode // the mode whose way is already in the metrics
 
 	progress progressWriter
-}
-
-// commit is a transition on its way to the store.
-type commit struct {
-	apply  func(*quell.State) // what it does to the state, beside what was already there
-	state  quell.State
-	result chan commitResult // buffered
-}
-
-type commitResult struct {
-	revision int64
-	err      error
-	reread   *quell.Job // after CodeStale
+	beside   sync.WaitGroup // what goes on beside
 }
 
 func newRunner(o Options, id string, jobs func() int) *runner {
 	return &runner{o: o, id: id, log: o.Logger.With("job", id), wake: make(chan struct{}, 1), jobs: jobs}
 }
 
-// setAborts and setOwn take news about intents; removed that the node's index
-// no longer has the job.
-func (r *runner) setAborts(all quell.AbortAll) { r.tell(func() { r.all = &all }) }
+// setAborts and setOwn take news about intents. Each value is kept until it
+// was observed: one that was overwritten at once may be the one that counts.
+func (r *runner) setAborts(all quell.AbortAll) { r.tell(func() { r.all = append(r.all, all) }) }
 
 func (r *runner) setOwn(i *quell.StoredIntent) { r.tell(func() { r.own = append(r.own, i) }) }
 
+// removed says that the job is not this node's any more.
 func (r *runner) removed() { r.tell(func() { r.gone = true }) }
 
 func (r *runner) tell(set func()) {
@@ -87,138 +79,179 @@ func (r *runner) poke() {
 // ends.
 func (r *runner) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
-	var beside sync.WaitGroup
-	defer beside.Wait()
+	defer r.beside.Wait()
 	defer cancel()
 	if !r.load(ctx) {
 		return
 	}
-	beside.Go(func() { _ = r.o.Store.FollowIntent(ctx, r.id, r.setOwn) })
-	defer r.close()
-	r.adopt()
-	for !r.done && ctx.Err() == nil {
-		until := r.step(ctx, &beside)
+	r.beside.Go(func() { _ = r.o.Store.FollowIntent(ctx, r.id, r.setOwn) })
+	defer r.letGo()
+	for ctx.Err() == nil {
+		until := r.step(ctx)
 		if r.done {
-			break
+			return
 		}
 		r.wait(ctx, until)
 	}
-	if r.done {
-		r.cleanUp()
+	if r.pending != nil {
+		// It lands or is given up soon: see commit.
+		r.committed(ctx, <-r.pending.result)
 	}
 }
 
 // load reads the job; it goes on trying. It returns false when there is
 // nothing to do.
 func (r *runner) load(ctx context.Context) bool {
-	pause := 50 * time.Millisecond
-	for {
+	for pause := errorRest / 20; ; pause = min(2*pause, 2*errorRest) {
 		job, intents, err := r.o.Store.Load(ctx, r.id)
-		switch {
-		case err == nil:
-			if job.Token == 0 || job.ActiveNode != r.o.Info.Node {
-				r.giveUp(ctx)
-				return false
-			}
-			r.job, r.intents = job, intents
-			state := job.State.Clone()
-			r.state = &state
-			return true
-		case quell.CodeOf(err) == quell.CodeNotFound:
+		foreign := err == nil && (job.Token == 0 || job.ActiveNode != r.o.Info.Node)
+		if foreign || quell.CodeOf(err) == quell.CodeNotFound {
 			r.giveUp(ctx)
 			return false
 		}
-		r.log.Warn("the job cannot be read; it is tried again", "error", err)
+		if err == nil {
+			state := job.State.Clone()
+			r.job, r.intents, r.state = job, intents, &state
+			if state.Abort != nil {
+				r.seen = state.Abort.Mode
+			}
+			return true
+		}
+		if ctx.Err() == nil {
+			r.log.Warn("the job cannot be read; it is tried again", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return false
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, 2*time.Second)
-	}
-}
-
-// giveUp ends what is left here of a job that this node does not own.
-func (r *runner) giveUp(ctx context.Context) {
-	r.log.Info("the job is final or not this node's; what is left of it here is ended")
-	if err := r.disown(ctx); err != nil && ctx.Err() == nil {
-		r.log.Error("what is left of the job could not be ended", "error", err)
 	}
 }
 
 // step observes what is wanted, and does the next thing. It returns when it
 // wants to be called again at the latest; zero: when something happens.
-func (r *runner) step(ctx context.Context, beside *sync.WaitGroup) time.Time {
+func (r *runner) step(ctx context.Context) time.Time {
 	now := time.Now().UTC()
 	r.collect(now)
-	if r.isGone() && r.pending == nil {
-		r.giveUp(ctx)
-		r.done = true
+	if r.isGone() {
+		if r.cur != nil {
+			r.cur.process.Kill(string(quell.CauseDisown))
+		}
+		// The key may be gone because of the final transition on its way.
+		if r.pending == nil {
+			r.done = r.giveUp(ctx)
+		}
 		return time.Time{}
 	}
-	t := r.job.Spec.Template
-	step := r.state.Next(t, now)
-	if step.Action == quell.ActKill {
+	step := r.state.Next(r.job.Spec.Template, now)
+	if step.Action == quell.ActKill && r.cur != nil {
 		r.kill(step)
 	}
-	if r.pending != nil {
-		return step.Until
+	if r.cur != nil {
+		r.writeProgress(ctx)
 	}
-	if now.Before(r.resting) {
-		return r.resting
-	}
-	transit := func(relies bool, apply func(*quell.State)) { r.commit(ctx, beside, relies, apply) }
-	switch step.Action {
-	case quell.ActBegin:
-		transit(true, func(s *quell.State) { s.Begin(step.Run, now) })
-	case quell.ActFinish:
-		transit(true, func(s *quell.State) { s.Finish(now) })
-	case quell.ActWait:
-		if r.cur == nil {
-			r.start(step.Run)
-		}
-		if r.dirty {
-			transit(false, func(*quell.State) {})
-		}
-	case quell.ActKill:
-		// The record of a kill is stored with what comes after it, unless
-		// the kill takes its time.
-		if r.dirty && r.cur != nil && len(r.cur.survivors) > 0 {
-			transit(false, func(*quell.State) {})
-		}
-	case quell.ActNone:
-		r.done = true
-	case quell.ActPlace: // the scheduler's; a job with a node is not queued
-		r.log.Error("an assigned job is stored as queued; it is left alone")
-		r.done = true
+	switch {
+	case r.pending != nil:
+	case now.Before(r.resting):
+		return earlier(r.resting, step.Until)
+	default:
+		r.act(ctx, step, now)
 	}
 	return step.Until
 }
 
+// act does what the protocol asks for, apart from killing.
+func (r *runner) act(ctx context.Context, step quell.Step, now time.Time) {
+	switch step.Action {
+	case quell.ActBegin:
+		if err := r.mark(step.Run); err != nil {
+			r.log.Error("a run cannot begin; it is tried again", "run", step.Run.Name(), "error", err)
+			r.rest(errorRest)
+			return
+		}
+		r.commit(ctx, true, func(s *quell.State) { s.Begin(step.Run, now) })
+	case quell.ActFinish:
+		r.commit(ctx, true, func(s *quell.State) { s.Finish(now) })
+	case quell.ActWait, quell.ActKill:
+		switch {
+		case r.cur == nil:
+			r.enter(step)
+		// The record of a kill is stored with what comes after it, unless
+		// the kill takes its time.
+		case r.dirty && (step.Action == quell.ActWait || len(r.cur.survivors) > 0):
+			r.commit(ctx, false, func(*quell.State) {})
+		}
+	case quell.ActNone:
+		r.done = r.giveUp(ctx)
+	case quell.ActPlace: // the scheduler's; a job with a node is not queued
+		r.log.Error("an assigned job is stored as queued; it is left alone")
+		r.done = true
+	}
+}
+
 // collect takes the news about intents and about the run into the state, one
-// value after the other, since each may be the one that counts.
+// value after the other.
 func (r *runner) collect(now time.Time) {
 	r.mu.Lock()
 	own, all := r.own, r.all
 	r.own, r.all = nil, nil
 	r.mu.Unlock()
-	if all != nil && all.Revision >= r.intents.AllRevision {
-		all.Into(&r.intents)
-		r.resting = time.Time{}
+	if len(own)+len(all) > 0 {
+		r.resting, r.behind = time.Time{}, nil
+	}
+	if r.behind != nil && !now.Before(r.resting) {
+		r.intents, r.behind = *r.behind, nil
+	}
+	for _, view := range all {
+		r.intents = newer(r.intents, view)
+		r.observe(r.intents, now)
 	}
 	for _, i := range own {
-		r.intents.Own = i
-		r.resting = time.Time{}
-		r.observe(now)
+		seen := r.intents
+		seen.Own = i
+		r.observe(seen, now)
+		// What is told first are the values of the past; a transition that
+		// compared one of them would be refused.
+		if i == nil || i.Revision >= r.intents.OwnRevision() {
+			r.intents.Own = i
+		}
 	}
-	r.observe(now)
+	r.observe(r.intents, now)
 	if r.cur != nil {
 		r.follow(now)
 	}
 }
 
-func (r *runner) observe(now time.Time) {
-	wanted := r.intents.Effective(r.job.SpecRevision)
+// newer is what is known of the abort-all intents from a read of the runner's
+// own and from what the agent follows. Either may be ahead, of /aborts/ and of
+// the emergency key each. That the emergency key was deleted takes nothing
+// back (there is a copy of it); a transition that compares it brings it up.
+func newer(known quell.Intents, view quell.AbortAll) quell.Intents {
+	split := func(all []quell.StoredIntent, star int64) (aborts, emergency []quell.StoredIntent) {
+		for _, i := range all {
+			if i.Revision == star {
+				emergency = append(emergency, i)
+			} else {
+				aborts = append(aborts, i)
+			}
+		}
+		return aborts, emergency
+	}
+	aborts, emergency := split(known.All, known.StarRevision)
+	viewAborts, viewEmergency := split(view.Intents, view.Star)
+	if view.Revision >= known.AllRevision {
+		aborts, known.AllRevision = viewAborts, view.Revision
+	}
+	if view.Star > known.StarRevision {
+		emergency, known.StarRevision = viewEmergency, view.Star
+	}
+	known.All = slices.Concat(aborts, emergency)
+	return known
+}
+
+// observe folds what is wanted into the state.
+func (r *runner) observe(intents quell.Intents, now time.Time) {
+	wanted := intents.Effective(r.job.SpecRevision)
 	if r.state.Observe(wanted, now) {
 		// A kill is quicker than its record: what it did is stored with it.
 		r.dirty = true
@@ -250,83 +283,14 @@ func (r *runner) isGone() bool {
 	return r.gone
 }
 
-// commit sends the state, changed by apply, to the store. relies: the step was
-// decided on the intents, which are compared.
-func (r *runner) commit(ctx context.Context, beside *sync.WaitGroup, relies bool, apply func(*quell.State)) {
-	next := r.state.Clone()
-	apply(&next)
-	c := &commit{apply: apply, state: next, result: make(chan commitResult, 1)}
-	t := quell.Transition{
-		ID: r.id, Token: r.job.Token, StateRevision: r.job.StateRevision, State: c.state, Node: r.o.Info.Node,
-	}
-	if relies {
-		intents := r.intents
-		t.Intents = &intents
-	}
-	r.pending, r.dirty = c, false
-	beside.Go(func() {
-		revision, err := r.o.Store.Commit(ctx, t)
-		result := commitResult{revision: revision, err: err}
-		if quell.CodeOf(err) == quell.CodeStale {
-			if job, _, err := r.o.Store.Load(ctx, r.id); err == nil {
-				result.reread = &job
-			}
-		}
-		c.result <- result
-	})
-}
-
-// committed takes the result of a commit.
-func (r *runner) committed(ctx context.Context, result commitResult) {
-	c := r.pending
-	r.pending = nil
-	switch code := quell.CodeOf(result.err); {
-	case result.err == nil:
-		r.job.StateRevision = result.revision
-		c.apply(r.state)
-		if r.state.Status.Final() {
-			r.finished()
-		}
-	case ctx.Err() != nil:
-	case code == quell.CodeNotOwner:
-		r.removed()
-	case code == quell.CodeStale && result.reread != nil:
-		// An intent has come: its event is under way to collect, which
-		// makes the decision anew. A status that somebody else wrote is
-		// overwritten: this node owns the job.
-		if result.reread.StateRevision == r.job.StateRevision {
-			r.rest(staleRest)
-		}
-		r.job.StateRevision = result.reread.StateRevision
-		r.dirty = true
-	default:
-		r.log.Error("a transition could not be stored; it is tried again", "status", c.state.Status, "error", result.err)
-		r.rest(errorRest)
-		r.dirty = true
-	}
-}
-
-// How long a runner sends nothing: while the event of an intent is on its way
-// that a compare has shown, and after an error.
-const (
-	staleRest = 100 * time.Millisecond
-	errorRest = time.Second
-)
-
-func (r *runner) rest(d time.Duration) { r.resting = time.Now().Add(d) }
-
 // wait returns when there is something to look at again.
 func (r *runner) wait(ctx context.Context, until time.Time) {
 	var result chan commitResult
 	if r.pending != nil {
 		result = r.pending.result
 	}
-	at := until
-	if p := r.progress.next(); !p.IsZero() && (at.IsZero() || p.Before(at)) {
-		at = p
-	}
 	var timeout <-chan time.Time
-	if !at.IsZero() {
+	if at := earlier(until, r.progress.next()); !at.IsZero() {
 		timer := time.NewTimer(max(0, time.Until(at)))
 		defer timer.Stop()
 		timeout = timer.C
@@ -338,48 +302,25 @@ func (r *runner) wait(ctx context.Context, until time.Time) {
 	case got := <-result:
 		r.committed(ctx, got)
 	case <-r.progress.sent:
-		r.progress.landed()
+		r.progress.busy = false
 	case <-timeout:
 	case <-started:
 	case <-changed:
 	case <-ended:
 	}
+}
+
+// earlier is the earlier of two times of which zero means never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// letGo stops following the run in progress without ending it.
+func (r *runner) letGo() {
 	if r.cur != nil {
-		r.writeProgress(ctx)
+		_ = r.cur.process.Close() // that is all it does
 	}
-}
-
-// finished is called once the final state is stored.
-func (r *runner) finished() {
-	s := r.state
-	r.done = true
-	r.o.Metrics.JobsFinished.WithLabelValues(string(s.Status)).Inc()
-	if a := s.Abort; a != nil && a.Mode != "" && a.SeenAt != nil {
-		r.o.Metrics.AbortFinal.WithLabelValues(string(a.Mode)).Observe(time.Since(*a.SeenAt).Seconds())
-	}
-	r.log.Info("the job is final", "status", s.Status, "reason", s.Reason)
-}
-
-// tempDir is the job's own temp folder.
-func (r *runner) tempDir() string { return filepath.Join(r.o.TempDir, "quell-"+r.id) }
-
-// cleanUp removes what the job needs no longer. What a killed playbook leaves
-// in its temp folder may hold secrets.
-func (r *runner) cleanUp() {
-	r.removal.Do(func() {
-		err := errors.Join(os.RemoveAll(r.tempDir()), r.o.Processes.Remove(r.id))
-		if err != nil {
-			r.log.Error("what the job had for itself on this node could not be removed", "error", err)
-		}
-	})
-}
-
-// close lets go of the run in progress without ending it.
-func (r *runner) close() {
-	if r.cur != nil {
-		if err := r.cur.process.Close(); err != nil {
-			r.log.Debug("a run was let go of", "error", err)
-		}
-	}
-	r.progress.wait()
 }

@@ -234,8 +234,11 @@ func (s *Supervisor) jobCgroup(job string) string {
 
 // Unfinished lists the runs below the root that are claimed and have no exit
 // record: what a restarted agent, or one that looks for strays, has to adopt.
-func (s *Supervisor) Unfinished() ([]ID, error) {
-	claims, err := filepath.Glob(filepath.Join(escapeGlob(s.root), "*", "*", claimFile))
+func (s *Supervisor) Unfinished() ([]ID, error) { return s.unfinished("*") }
+
+// unfinished is Unfinished for the jobs that match a pattern.
+func (s *Supervisor) unfinished(job string) ([]ID, error) {
+	claims, err := filepath.Glob(filepath.Join(escapeGlob(s.root), job, "*", claimFile))
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
@@ -307,14 +310,12 @@ func (s *Supervisor) checkFinished(job string) error {
 	if err := validateName("job", job); err != nil {
 		return err
 	}
-	ids, err := s.Unfinished()
+	ids, err := s.unfinished(escapeGlob(job))
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		if id.Job == job {
-			return fmt.Errorf("%s: %w", id, ErrUnfinished)
-		}
+	if len(ids) > 0 {
+		return fmt.Errorf("%s: %w", ids[0], ErrUnfinished)
 	}
 	return nil
 }
