@@ -160,6 +160,7 @@ func (r *runner) follow(now time.Time) {
 		return
 	}
 	if survivors := processes(c.process.Survivors()); !slices.Equal(survivors, c.survivors) {
+		r.o.Metrics.Survivors.Add(float64(len(survivors) - len(c.survivors)))
 		c.survivors = survivors
 		r.state.Survived(survivors, c.killedAt)
 		r.dirty = true
@@ -174,9 +175,13 @@ func (r *runner) ended(c *run) {
 	result := r.result(c, e)
 	r.state.Ended(c.ref, result)
 	r.cur = nil
+	r.o.Metrics.Survivors.Sub(float64(len(c.survivors)))
 	_ = c.process.Close() // it lets go of the run, nothing more
 	p := r.state.Playbook(c.ref)
 	r.o.Metrics.Runs.WithLabelValues(string(p.Status)).Inc()
+	if !result.NeverStarted && !result.StartedAt.IsZero() {
+		r.o.Metrics.RunSeconds.WithLabelValues(string(p.Status)).Observe(result.EndedAt.Sub(result.StartedAt).Seconds())
+	}
 	r.o.Metrics.Leftovers.Add(float64(result.LeftoverCount))
 	if a := r.state.Abort; result.Killed == quell.CauseAbort && a != nil && a.SeenAt != nil {
 		r.o.Metrics.AbortDead.WithLabelValues(string(a.Mode)).Observe(max(0, result.DeadAt.Sub(*a.SeenAt).Seconds()))

@@ -11,7 +11,9 @@ type Agent struct {
 	JobsFinished   *prometheus.CounterVec // by status
 	Runs           *prometheus.CounterVec // by result
 	InvalidIntents prometheus.Counter
+	RunSeconds     *prometheus.HistogramVec // by result
 	Leftovers      prometheus.Counter
+	Survivors      prometheus.Gauge
 
 	// The life of an abort, each by mode, in seconds.
 	AbortSeen  *prometheus.HistogramVec // requested → seen
@@ -47,6 +49,15 @@ func NewAgent(reg prometheus.Registerer) *Agent {
 		InvalidIntents: auto.NewCounter(prometheus.CounterOpts{
 			Name: "quell_abort_invalid_intents_total",
 			Help: "Abort intents whose value could not be read and that were not acted on.",
+		}),
+		RunSeconds: auto.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "quell_run_duration_seconds",
+			Help:    "Time from the start of a playbook's process to its end, by the playbook's status.",
+			Buckets: []float64{.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200},
+		}, []string{labelResult}),
+		Survivors: auto.NewGauge(prometheus.GaugeOpts{
+			Name: "quell_survivors",
+			Help: "Processes that a kill has not brought down yet; anything but 0 needs a look at the node.",
 		}),
 		Leftovers: auto.NewCounter(prometheus.CounterOpts{
 			Name: "quell_leftovers_total",
