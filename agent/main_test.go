@@ -85,7 +85,7 @@ func (l *lockedBuffer) String() string {
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "qa") // short: sockets lie below it
+	dir, err := os.MkdirTemp("", "qa") //nolint:usetesting // short: sockets lie below it
 	require.NoError(t, err)
 	n := &node{t: t, store: newFakeStore(), dir: dir, data: filepath.Join(dir, "data"), temp: filepath.Join(dir, "t"), log: &lockedBuffer{}}
 	for _, d := range []string{n.data, n.temp, filepath.Join(dir, "playbooks")} {

@@ -34,7 +34,7 @@ func (e *eventReader) read() (more bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("open events: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	buffer := make([]byte, 64<<10)
 	for begin := e.offset; e.offset-begin < maxEvents; {
 		n, err := f.ReadAt(buffer, e.offset)

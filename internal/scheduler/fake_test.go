@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -385,7 +384,7 @@ func under(t *testing.T, test func(t *testing.T, c *cluster, m gauges)) {
 		c := newCluster()
 		ctx, cancel := context.WithCancel(t.Context())
 		reg := prometheus.NewRegistry()
-		s := New(Options{Store: c, Name: "s", Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: metrics.NewScheduler(reg)})
+		s := New(Options{Store: c, Name: "s", Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewScheduler(reg)})
 		ended := make(chan error)
 		go func() { ended <- s.Run(ctx) }()
 		defer func() {
