@@ -127,11 +127,15 @@ func (s *State) Observe(in Effective, now time.Time) bool {
 // more. Force stays, and so does what has decided how the job ends.
 func (s *State) withdraws(in Effective) bool {
 	a := s.Abort
-	effective := s.Outcome == StatusAborted || s.Outcome == "" && slices.ContainsFunc(s.Playbooks, PlaybookState.cutShort)
-	if !a.pending() || a.Mode != Graceful || effective {
+	if !a.pending() || a.Mode != Graceful || s.AbortTookEffect() {
 		return false
 	}
 	return a.Own && !in.Own || in.Mode == "" && in.Error == ""
+}
+
+// AbortTookEffect says whether an abort has decided already how the job ends.
+func (s *State) AbortTookEffect() bool {
+	return s.Outcome == StatusAborted || s.Outcome == "" && slices.ContainsFunc(s.Playbooks, PlaybookState.cutShort)
 }
 
 // cutShort says whether an abort killed the playbook or kept it from starting.

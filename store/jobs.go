@@ -49,55 +49,24 @@ func unreadable(kv *mvccpb.KeyValue, err error) error {
 	return quell.Errorf(quell.CodeInternal, "the value of %s cannot be read: %w", kv.Key, err)
 }
 
-// Template returns a job template and its mod revision.
-func (s *Store) Template(ctx context.Context, name quell.FQName) (quell.Template, int64, error) {
-	r, err := s.get(ctx, s.keys.template(name))
-	if err != nil {
-		return quell.Template{}, 0, err
-	}
-	if len(r.Kvs) == 0 {
-		return quell.Template{}, 0, quell.Errorf(quell.CodeNotFound, "there is no job template %s", name)
-	}
-	var t quell.Template
-	if err := decode(r.Kvs[0], &t); err != nil {
-		return quell.Template{}, 0, err
-	}
-	return t, r.Kvs[0].ModRevision, nil
-}
-
-// PutTemplate stores a job template, over an earlier one of its name, and
-// returns the revision.
-func (s *Store) PutTemplate(ctx context.Context, t quell.Template) (int64, error) {
-	key := s.keys.template(t.FQName)
-	value, err := encode(key, t)
-	if err != nil {
-		return 0, err
-	}
-	if len(value) > quell.MaxSpecSize/2 {
-		return 0, quell.Errorf(quell.CodeTooLarge, "the job template %s has %d bytes: at most %d", t.FQName, len(value), quell.MaxSpecSize/2)
-	}
-	r := s.batch.commit(ctx, transaction{then: []clientv3.Op{clientv3.OpPut(key, value)}})
-	return r.revision, writeError(r.err)
-}
-
 // CreateJob stores a new job, which is QUEUED then. The same spec may be
-// created again: it is one job.
-func (s *Store) CreateJob(ctx context.Context, spec quell.Spec) error {
+// created again: it is one job. It returns a revision at which it is stored.
+func (s *Store) CreateJob(ctx context.Context, spec quell.Spec) (int64, error) {
 	specKey, statusKey, activeKey := s.keys.spec(spec.ID), s.keys.status(spec.ID), s.keys.active(spec.ID)
 	spec.Version = quell.FormatVersion
 	value, err := encode(specKey, spec)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	state, err := encode(statusKey, quell.NewState(spec.Template))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if len(value) > quell.MaxSpecSize {
-		return quell.Errorf(quell.CodeTooLarge, "the job has %d bytes with its input and its template: at most %d", len(value), quell.MaxSpecSize)
+		return 0, quell.Errorf(quell.CodeTooLarge, "the job has %d bytes with its input and its template: at most %d", len(value), quell.MaxSpecSize)
 	}
 	if len(state) > quell.MaxStateSize/2 {
-		return quell.Errorf(quell.CodeTooLarge, "the job's playbooks take %d bytes of its status: at most %d", len(state), quell.MaxStateSize/2)
+		return 0, quell.Errorf(quell.CodeTooLarge, "the job's playbooks take %d bytes of its status: at most %d", len(state), quell.MaxStateSize/2)
 	}
 	// The id makes it safe to send this again.
 	r, _, err := s.settle(ctx, transaction{
@@ -108,9 +77,9 @@ func (s *Store) CreateJob(ctx context.Context, spec quell.Spec) error {
 		orElse: []clientv3.Op{clientv3.OpGet(specKey)},
 	})
 	if err == nil && !r.succeeded && string(r.responses[0].GetResponseRange().Kvs[0].Value) != value {
-		return quell.Errorf(quell.CodeConflict, "there is another job %s already", spec.ID)
+		return 0, quell.Errorf(quell.CodeConflict, "there is another job %s already", spec.ID)
 	}
-	return err
+	return r.revision, err
 }
 
 // jobOps reads all that is stored of a job, the owner's key last.

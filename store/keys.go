@@ -13,8 +13,10 @@ import (
 // percent-encoded; --etcd-prefix goes in front.
 type keys struct{ prefix string }
 
+func (k keys) templates() string { return k.prefix + "/templates/" }
+
 func (k keys) template(name quell.FQName) string {
-	return k.prefix + "/templates/" + url.PathEscape(name.String())
+	return k.templates() + url.PathEscape(name.String())
 }
 
 func (k keys) jobs() string                { return k.prefix + "/jobs/" }

@@ -33,7 +33,7 @@ func testBatches(t *testing.T, endpoint string) {
 	for i := range specs {
 		specs[i] = newSpec()
 	}
-	each(n, func(i int) { assert.NoError(t, k.s.CreateJob(k.ctx, specs[i])) })
+	each(n, func(i int) { assert.NoError(t, k.newJob(specs[i])) })
 	for i := range created {
 		created[i] = k.load(specs[i].ID)
 	}
@@ -148,13 +148,13 @@ func testUnevenBatch(t *testing.T, endpoint string) {
 		switch i % 10 {
 		case 0:
 			spec.Input = []byte(`"` + large + `"`)
-			assert.NoError(t, k.s.CreateJob(k.ctx, spec))
+			assert.NoError(t, k.newJob(spec))
 		case 5:
 			name := quell.FQName{"t", strconv.Itoa(i)}
 			_, err := k.s.PutTemplate(k.ctx, quell.Template{FQName: name, DisplayName: large[:400<<10]})
 			assert.NoError(t, err)
 		default:
-			assert.NoError(t, k.s.CreateJob(k.ctx, spec))
+			assert.NoError(t, k.newJob(spec))
 		}
 	})
 	active, _, err := k.s.ActiveJobs(k.ctx)

@@ -33,7 +33,7 @@ func testLostAnswers(t *testing.T, endpoint string) {
 	p, s := k.proxied(impatient)
 
 	spec := newSpec()
-	require.NoError(t, k.loseAnswer(p, s, "job_execution_id", func(ctx context.Context) error { return s.CreateJob(ctx, spec) },
+	require.NoError(t, k.loseAnswer(p, s, "job_execution_id", func(ctx context.Context) error { _, err := s.CreateJob(ctx, spec); return err },
 		func() { k.written("/jobs/"+spec.ID+"/spec", 1) }))
 	_, version := k.value("/jobs/" + spec.ID + "/spec")
 	require.EqualValues(t, 1, version)
@@ -160,7 +160,7 @@ func testUnreachable(t *testing.T, endpoint string) {
 			}
 			for name, write := range map[string]func(context.Context) error{
 				"Commit":    func(ctx context.Context) error { _, err := s.Commit(ctx, tr); return err },
-				"CreateJob": func(ctx context.Context) error { return s.CreateJob(ctx, newSpec()) },
+				"CreateJob": func(ctx context.Context) error { _, err := s.CreateJob(ctx, newSpec()); return err },
 				"PutAbortAll": func(ctx context.Context) error {
 					_, err := s.PutAbortAll(ctx, quell.Intent{Mode: quell.Force})
 					return err

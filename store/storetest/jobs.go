@@ -110,7 +110,7 @@ func testOddNames(t *testing.T, endpoint string) {
 	k := newKit(t, endpoint)
 	spec, node := newSpec(), "n%2F:ö*?"
 	spec.ID = "a b/c%2Fd*"
-	require.NoError(t, k.s.CreateJob(k.ctx, spec))
+	require.NoError(t, k.newJob(spec))
 	require.Equal(t, []string{"/active/a%20b%2Fc%252Fd%2A"}, k.keys("/active/"))
 
 	registered := newFeed[bool](k)

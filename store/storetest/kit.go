@@ -130,11 +130,17 @@ func newSpec() quell.Spec {
 	}
 }
 
+// newJob stores a job.
+func (k *kit) newJob(spec quell.Spec) error {
+	_, err := k.s.CreateJob(k.ctx, spec)
+	return err
+}
+
 // create makes a queued job.
 func (k *kit) create() string {
 	k.Helper()
 	spec := newSpec()
-	require.NoError(k, k.s.CreateJob(k.ctx, spec))
+	require.NoError(k, k.newJob(spec))
 	return spec.ID
 }
 

@@ -12,11 +12,11 @@ import (
 func testCreate(t *testing.T, endpoint string) {
 	k := newKit(t, endpoint)
 	spec := newSpec()
-	require.NoError(t, k.s.CreateJob(k.ctx, spec))
-	require.NoError(t, k.s.CreateJob(k.ctx, spec), "the same again is one job")
+	require.NoError(t, k.newJob(spec))
+	require.NoError(t, k.newJob(spec), "the same again is one job")
 	other := spec
 	other.Requester = "somebody else"
-	k.code(quell.CodeConflict, k.s.CreateJob(k.ctx, other))
+	k.code(quell.CodeConflict, k.newJob(other))
 
 	job, err := k.s.Job(k.ctx, spec.ID)
 	require.NoError(t, err)
@@ -38,15 +38,15 @@ func testSizes(t *testing.T, endpoint string) {
 	k := newKit(t, endpoint)
 	spec := newSpec()
 	spec.Input = []byte(`"` + strings.Repeat("x", quell.MaxSpecSize) + `"`)
-	k.code(quell.CodeTooLarge, k.s.CreateJob(k.ctx, spec))
+	k.code(quell.CodeTooLarge, k.newJob(spec))
 	spec.Input = []byte(`"` + strings.Repeat("x", quell.MaxSpecSize-1000) + `"`)
-	require.NoError(t, k.s.CreateJob(k.ctx, spec), "what is allowed fits into etcd")
+	require.NoError(t, k.newJob(spec), "what is allowed fits into etcd")
 
 	spec = newSpec()
 	for range 64 {
 		spec.Template.Playbooks = append(spec.Template.Playbooks, quell.Playbook{URI: strings.Repeat("p", 1000)})
 	}
-	k.code(quell.CodeTooLarge, k.s.CreateJob(k.ctx, spec))
+	k.code(quell.CodeTooLarge, k.newJob(spec))
 
 	tr := k.running()
 	tr.State.Reason = strings.Repeat("x", quell.MaxStateSize)
