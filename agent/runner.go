@@ -271,6 +271,7 @@ func (r *runner) tellSeen(now time.Time) {
 		return
 	}
 	r.seen = a.Mode
+	r.o.Metrics.AbortsSeen.WithLabelValues(string(a.Mode), string(a.Source)).Inc()
 	r.log.Info("an abort was seen", "mode", a.Mode, "source", a.Source, "requested_by", a.RequestedBy, "reason", a.Reason)
 	if a.RequestedAt != nil {
 		r.o.Metrics.AbortSeen.WithLabelValues(string(a.Mode)).Observe(max(0, now.Sub(*a.RequestedAt).Seconds()))

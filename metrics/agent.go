@@ -10,6 +10,7 @@ type Agent struct {
 	JobsRunning    prometheus.Gauge
 	JobsFinished   *prometheus.CounterVec // by status
 	Runs           *prometheus.CounterVec // by result
+	AbortsSeen     *prometheus.CounterVec // by mode and source
 	InvalidIntents prometheus.Counter
 	RunSeconds     *prometheus.HistogramVec // by result
 	Leftovers      prometheus.Counter
@@ -46,6 +47,10 @@ func NewAgent(reg prometheus.Registerer) *Agent {
 			Name: "quell_runs_total",
 			Help: "Playbook processes that ended, by the playbook's status.",
 		}, []string{labelResult}),
+		AbortsSeen: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "quell_aborts_seen_total",
+			Help: "Aborts of jobs that the agent has seen and acts on, by whatever way they came, by abort mode and source.",
+		}, []string{labelMode, labelSource}),
 		InvalidIntents: auto.NewCounter(prometheus.CounterOpts{
 			Name: "quell_abort_invalid_intents_total",
 			Help: "Abort intents whose value could not be read and that were not acted on.",
@@ -69,6 +74,11 @@ func NewAgent(reg prometheus.Registerer) *Agent {
 			"Time from when the agent saw an abort to when nothing of the run was left, by abort mode."),
 		AbortFinal: abort("quell_abort_final_seconds",
 			"Time from when the agent saw an abort to the final status in the store, by abort mode."),
+	}
+	for _, mode := range abortModes {
+		for _, source := range []string{"api", "cli", "web", "etcdctl", "local"} {
+			m.AbortsSeen.WithLabelValues(mode, source)
+		}
 	}
 	for _, status := range []string{"SUCCESS", "WARNING", "FAILURE", "ABORTED", "LOST"} {
 		m.JobsFinished.WithLabelValues(status)

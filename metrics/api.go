@@ -15,6 +15,10 @@ type API struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	aborts   *prometheus.CounterVec
+	cache    *cache
+
+	Subscribers    prometheus.Gauge   // clients of the event stream now
+	SubscribersCut prometheus.Counter // those that were too slow
 }
 
 // methods are the HTTP methods that may be a label value; whatever else a
@@ -28,6 +32,7 @@ var methods = []string{
 func NewAPI(reg prometheus.Registerer) *API {
 	auto := promauto.With(reg)
 	m := &API{
+		cache: newCache(),
 		requests: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "quell_http_requests_total",
 			Help: "HTTP requests answered, by route pattern, method and status code.",
@@ -41,7 +46,16 @@ func NewAPI(reg prometheus.Registerer) *API {
 			Name: "quell_abort_requests_total",
 			Help: "Abort requests that were acted on (no dry runs, no refused ones), by abort mode and source.",
 		}, []string{labelMode, labelSource}),
+		Subscribers: auto.NewGauge(prometheus.GaugeOpts{
+			Name: "quell_event_subscribers",
+			Help: "Clients that follow the event stream now.",
+		}),
+		SubscribersCut: auto.NewCounter(prometheus.CounterOpts{
+			Name: "quell_event_subscribers_cut_total",
+			Help: "Clients of the event stream that were cut off because they did not take what was sent.",
+		}),
 	}
+	reg.MustRegister(m.cache)
 	for _, mode := range abortModes {
 		for _, source := range []string{"api", "cli", "web"} {
 			m.aborts.WithLabelValues(mode, source)

@@ -15,7 +15,9 @@ import (
 // TestOneRegistry has all parts in one registry, as in quell dev.
 func TestOneRegistry(t *testing.T) {
 	reg := NewRegistry("v1.2.3")
-	NewAPI(reg).Request("/abort-job", "POST", 200, time.Millisecond)
+	api := NewAPI(reg)
+	api.Request("/abort-job", "POST", 200, time.Millisecond)
+	api.Cache(func() CacheStats { return CacheStats{Ready: true} })
 	NewAgent(reg)
 	NewScheduler(reg)
 
@@ -23,6 +25,8 @@ func TestOneRegistry(t *testing.T) {
 	for _, want := range []string{
 		"go_goroutines", "process_open_fds", "quell_build_info",
 		"quell_http_requests_total", "quell_http_request_duration_seconds", "quell_abort_requests_total",
+		"quell_event_subscribers", "quell_event_subscribers_cut_total", "quell_jobs", "quell_cache_ready", "quell_cache_age_seconds",
+		"quell_abort_unseen_intents", "quell_abort_unseen_oldest_seconds",
 		"quell_jobs_running", "quell_jobs_finished_total", "quell_runs_total", "quell_abort_invalid_intents_total",
 		"quell_abort_seen_seconds", "quell_abort_dead_seconds", "quell_abort_final_seconds", "quell_leftovers_total",
 		"quell_scheduler_leader", "quell_jobs_queued", "quell_jobs_placed_total", "quell_queue_seconds",
