@@ -57,6 +57,7 @@ func (s *Server) abortJob(w http.ResponseWriter, r *http.Request) {
 	if req.wait > 0 && !req.dryRun {
 		s.awaitFinal(r.Context(), req, results)
 	}
+	s.tellRevision(w)
 	s.answer(w, r, abortAnswer{Results: results, DryRun: req.dryRun})
 }
 
@@ -107,6 +108,7 @@ func (s *Server) abortAll(ctx context.Context, req abortRequest) ([]result, erro
 		}
 		return nil, err
 	}
+	s.wrote(bound)
 	// The intent is stored: whatever happens now, the answer says so.
 	results, err := s.sweep(context.WithoutCancel(ctx), req, before, bound)
 	s.log.Warn("every active job is aborted", keyRequester, req.intent.RequestedBy, keyMode, req.intent.Mode,
@@ -205,6 +207,9 @@ func (s *Server) abortOne(ctx context.Context, id string, intent quell.Intent) a
 		return attempt{tried: true, result: missing(id)}
 	case err != nil:
 		return attempt{tried: true, err: err}
+	}
+	if wrote && job.Intent != nil {
+		s.wrote(job.Intent.Revision)
 	}
 	r := written(job, wrote, intent)
 	r.JobID = id

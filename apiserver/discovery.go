@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"time"
 
 	"quell"
 )
@@ -32,6 +33,7 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 		{discoveryLink{Rel: "action", Name: "execute-job", Href: base + "/execute-job", Method: http.MethodPost}},
 		{discoveryLink{Rel: "action", Name: "abort-job", Href: base + "/abort-job", Method: http.MethodPost}},
 		{discoveryLink{Rel: "service", Name: "v1", Href: base + "/v1", Method: http.MethodGet}},
+		{discoveryLink{Rel: "service", Name: "openapi", Href: base + "/openapi.json", Method: http.MethodGet}},
 	}})
 }
 
@@ -41,8 +43,15 @@ func (s *Server) discoveryV1(w http.ResponseWriter, r *http.Request) {
 		{discoveryLink{Rel: "service", Name: "jobs", Href: base + "/jobs", Method: http.MethodGet}},
 		{discoveryLink{Rel: "service", Name: "job", Href: base + "/jobs/{id}", Method: http.MethodGet}},
 		{discoveryLink{Rel: "service", Name: "job-log", Href: base + "/jobs/{id}/log", Method: http.MethodGet}},
+		{discoveryLink{Rel: "service", Name: "job-abort", Href: base + "/jobs/{id}/abort", Method: http.MethodGet}},
+		{discoveryLink{Rel: "service", Name: "put-job-abort", Href: base + "/jobs/{id}/abort", Method: http.MethodPut}},
+		{discoveryLink{Rel: "service", Name: "delete-job-abort", Href: base + "/jobs/{id}/abort", Method: http.MethodDelete}},
+		{discoveryLink{Rel: "service", Name: "events", Href: base + "/events", Method: http.MethodGet}},
+		{discoveryLink{Rel: "service", Name: "nodes", Href: base + "/nodes", Method: http.MethodGet}},
+		{discoveryLink{Rel: "service", Name: "job-templates", Href: base + "/job-templates", Method: http.MethodGet}},
 		{discoveryLink{Rel: "service", Name: "job-template", Href: base + "/job-templates/{fq_name}", Method: http.MethodGet}},
 		{discoveryLink{Rel: "service", Name: "put-job-template", Href: base + "/job-templates/{fq_name}", Method: http.MethodPut}},
+		{discoveryLink{Rel: "service", Name: "delete-job-template", Href: base + "/job-templates/{fq_name}", Method: http.MethodDelete}},
 	}})
 }
 
@@ -60,28 +69,44 @@ func baseURL(r *http.Request) string {
 	return scheme + "://" + host
 }
 
+func (s *Server) getOpenAPI(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/openapi+json")
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
+	_, _ = w.Write(s.openAPI)
+}
+
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, r, map[string]string{"status": "ok"})
 }
 
 // readyz says whether requests can be carried out now.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
-	if s.stopping.Err() != nil {
-		s.fail(w, r, quell.Errorf(quell.CodeUnavailable, "the API server is stopping"))
-		return
-	}
-	_, err := read(r.Context(), pingTimeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.store.Ping(ctx)
-	})
-	if err != nil {
-		s.fail(w, r, unready("etcd is out of reach", err))
-		return
-	}
-	if err := s.store.Healthy(); err != nil {
-		s.fail(w, r, unready("a watch is behind", err))
+	if err := s.Ready(r.Context()); err != nil {
+		s.fail(w, r, err)
 		return
 	}
 	s.answer(w, r, map[string]string{"status": "ok"})
+}
+
+// Ready says why the server cannot serve as it should now, if so: it stops,
+// etcd is out of reach, or what it knows of the jobs is behind.
+func (s *Server) Ready(ctx context.Context) error {
+	if s.stopping.Err() != nil {
+		return quell.Errorf(quell.CodeUnavailable, "the API server is stopping")
+	}
+	_, err := read(ctx, pingTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.store.Ping(ctx)
+	})
+	if err != nil {
+		return unready("etcd is out of reach", err)
+	}
+	if err := s.store.Healthy(); err != nil {
+		return unready("a watch is behind", err)
+	}
+	if err := s.cache.ready(); err != nil {
+		return unready("the cache of jobs", err)
+	}
+	return nil
 }
 
 // unready makes every reason a 503.

@@ -6,8 +6,9 @@
 // the ids in doubt), that 503 means that nothing was, and that no request
 // hangs because the store does. Every error is a problem document (RFC 9457).
 //
-// It keeps no state of its own, so that any number of servers can run side by
-// side. It refuses to know how the store keeps jobs and how they are run: the
-// store is the small interface in store.go, a node is an URL to fetch a log
-// from.
+// What it keeps in memory is a copy of the store's: a summary of every job,
+// from which lists and events come (docs/architecture.md). Any number of
+// servers can run side by side. It refuses to know how the store keeps jobs
+// and how they are run: the store is the small interface in store.go, a node
+// is an URL to fetch a log from.
 package apiserver

@@ -88,8 +88,8 @@ func (s *Server) executeJob(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	_, err = write(r.Context(), s.opts.StoreTimeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.store.CreateJob(ctx, spec)
+	revision, err := write(r.Context(), s.opts.StoreTimeout, func(ctx context.Context) (int64, error) {
+		return s.store.CreateJob(ctx, spec)
 	})
 	if err != nil {
 		p := newProblem(err)
@@ -101,6 +101,8 @@ func (s *Server) executeJob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.log.Info("job accepted", keyJob, spec.ID, keyTemplate, spec.Template.FQName.String(), keyRequester, spec.Requester)
+	s.wrote(revision)
+	s.tellRevision(w)
 	s.answer(w, r, executeAnswer{JobID: spec.ID})
 }
 

@@ -18,13 +18,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"quell"
 	"quell/metrics"
+	"quell/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { storetest.Main(m) }
 
 // Ids of jobs in tests, in the order of their age.
 const (
@@ -47,6 +47,9 @@ type fakeStore struct {
 	created   []quell.Spec
 	writes    int
 	unhealthy error
+
+	// feed is told what the cache is told; nil: nobody.
+	feed func(quell.Changes)
 
 	// fail is asked at the begin of every call.
 	fail func(ctx context.Context, call, id string) error
@@ -83,6 +86,27 @@ func (f *fakeStore) add(id string, status quell.Status, change ...func(*quell.Jo
 		c(&job)
 	}
 	f.jobs[id] = job
+	f.tell(job)
+}
+
+// tell feeds the cache with a job as it is.
+func (f *fakeStore) tell(job quell.Job) {
+	if f.feed == nil {
+		return
+	}
+	id := job.Spec.ID
+	change := quell.Changes{Revision: f.revision, Jobs: []quell.JobChange{
+		{ID: id, Revision: f.revision, Spec: &job.Spec}, {ID: id, Revision: f.revision, State: &job.State},
+	}}
+	if job.Intent != nil {
+		change.Jobs = append(change.Jobs, quell.JobChange{ID: id, Revision: f.revision, Intent: job.Intent})
+	} else {
+		change.Jobs = append(change.Jobs, quell.JobChange{ID: id, Revision: f.revision, Gone: quell.PartIntent})
+	}
+	if job.Progress != nil {
+		change.Jobs = append(change.Jobs, quell.JobChange{ID: id, Revision: f.revision, Progress: job.Progress})
+	}
+	f.feed(change)
 }
 
 func (f *fakeStore) begin(ctx context.Context, call, id string) error {
@@ -116,15 +140,42 @@ func (f *fakeStore) PutTemplate(ctx context.Context, t quell.Template) (int64, e
 	return 8, nil
 }
 
-func (f *fakeStore) CreateJob(ctx context.Context, spec quell.Spec) error {
+func (f *fakeStore) Templates(ctx context.Context) ([]quell.StoredTemplate, error) {
+	if err := f.begin(ctx, "Templates", ""); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []quell.StoredTemplate
+	for _, name := range slices.Sorted(maps.Keys(f.templates)) {
+		list = append(list, quell.StoredTemplate{Template: f.templates[name], Revision: 7})
+	}
+	return list, nil
+}
+
+func (f *fakeStore) DeleteTemplate(ctx context.Context, name quell.FQName) (int64, error) {
+	if err := f.begin(ctx, "DeleteTemplate", name.String()); err != nil {
+		return 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.templates[name.String()]; !ok {
+		return 0, quell.Errorf(quell.CodeNotFound, "there is no job template %s", name)
+	}
+	f.writes++
+	delete(f.templates, name.String())
+	return 9, nil
+}
+
+func (f *fakeStore) CreateJob(ctx context.Context, spec quell.Spec) (int64, error) {
 	if err := f.begin(ctx, "CreateJob", spec.ID); err != nil {
-		return err
+		return 0, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.writes++
 	f.created = append(f.created, spec)
-	return nil
+	return f.revision, nil
 }
 
 func (f *fakeStore) Job(ctx context.Context, id string) (quell.Job, error) {
@@ -138,21 +189,6 @@ func (f *fakeStore) Job(ctx context.Context, id string) (quell.Job, error) {
 		return job, quell.Errorf(quell.CodeNotFound, "there is no job %s", id)
 	}
 	return job, nil
-}
-
-func (f *fakeStore) Jobs(ctx context.Context, limit int, before string) ([]quell.Job, error) {
-	if err := f.begin(ctx, "Jobs", before); err != nil {
-		return nil, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var list []quell.Job
-	for _, id := range slices.Backward(slices.Sorted(maps.Keys(f.jobs))) {
-		if (before == "" || id < before) && len(list) < limit {
-			list = append(list, f.jobs[id])
-		}
-	}
-	return list, nil
 }
 
 func (f *fakeStore) JobsByID(ctx context.Context, ids []string) (map[string]quell.Job, error) {
@@ -216,7 +252,31 @@ func (f *fakeStore) putIntent(id string, intent quell.Intent) (quell.Job, bool, 
 	f.writes++
 	job.Intent = &quell.StoredIntent{Key: "/jobs/" + id + "/abort", Revision: f.revision, Intent: merged}
 	f.jobs[id] = job
+	f.tell(job)
 	return job, true, nil
+}
+
+func (f *fakeStore) WithdrawIntent(ctx context.Context, id string) (quell.Job, int64, error) {
+	if err := f.begin(ctx, "WithdrawIntent", id); err != nil {
+		return quell.Job{}, 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	job, ok := f.jobs[id]
+	if !ok || job.Intent == nil {
+		return job, 0, quell.Errorf(quell.CodeNotFound, "job %s has no abort intent of its own", id)
+	}
+	f.revision++
+	f.writes++
+	job.Intent = nil
+	f.jobs[id] = job
+	f.tell(job)
+	return job, f.revision, nil
+}
+
+func (f *fakeStore) FollowChanges(ctx context.Context, _ <-chan struct{}, _ func(quell.Changes)) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func (f *fakeStore) PutAbortAll(ctx context.Context, intent quell.Intent) (int64, error) {
@@ -227,6 +287,9 @@ func (f *fakeStore) PutAbortAll(ctx context.Context, intent quell.Intent) (int64
 	f.revision++
 	f.writes++
 	bound := f.revision
+	if f.feed != nil {
+		f.feed(quell.Changes{Revision: f.revision})
+	}
 	f.abortAll = append(f.abortAll, quell.StoredIntent{Revision: bound, Before: bound, Intent: intent})
 	f.mu.Unlock()
 	f.written("")
@@ -261,6 +324,8 @@ func (f *fakeStore) set(id string, change func(*quell.Job)) {
 	job := f.jobs[id]
 	change(&job)
 	f.jobs[id] = job
+	f.revision++
+	f.tell(job)
 }
 
 // failing makes the calls of that name fail.
@@ -310,6 +375,8 @@ func newFixture(t *testing.T, options ...func(*Options)) *fixture {
 	var err error
 	f.Server, err = New(opts)
 	require.NoError(t, err)
+	f.cache.take(quell.Changes{Reset: true, Revision: f.store.revision, Fresh: now})
+	f.store.feed = f.cache.take
 	return f
 }
 

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"quell"
 )
 
@@ -12,7 +14,7 @@ type jobBody struct {
 	ID               string         `json:"job_execution_id"`
 	Template         quell.FQName   `json:"job_template_fq_name"`
 	DisplayName      string         `json:"display_name"`
-	Status           quell.Status   `json:"status"`
+	Status           quell.Status   `json:"status" enum:"QUEUED,STARTING,IN_PROGRESS,ABORTING,RECOVERING,SUCCESS,WARNING,FAILURE,ABORTED,LOST"`
 	Reason           string         `json:"reason"`
 	Node             string         `json:"node"`
 	UnreachableSince *time.Time     `json:"unreachable_since"`
@@ -23,7 +25,7 @@ type jobBody struct {
 	StartedAt        *time.Time     `json:"started_at"`
 	EndedAt          *time.Time     `json:"ended_at"`
 	Playbooks        []playbookBody `json:"playbooks"`
-	Devices          []struct{}     `json:"devices"` // none in this version
+	Devices          []deviceBody   `json:"devices"` // none in this version
 	Recovery         []playbookBody `json:"recovery"`
 	Abort            *abortRecord   `json:"abort"`
 
@@ -37,9 +39,14 @@ type jobBody struct {
 	ResumedFrom   *string `json:"resumed_from"`
 }
 
+// TransformSchema is for huma.
+func (jobBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return nullable(s, "abort")
+}
+
 type playbookBody struct {
 	URI           string               `json:"playbook_uri"`
-	Status        quell.PlaybookStatus `json:"status"`
+	Status        quell.PlaybookStatus `json:"status" enum:"PENDING,RUNNING,SUCCESS,FAILURE,INTERRUPTED,SKIPPED"`
 	ExitCode      *int                 `json:"exit_code"`
 	Signal        string               `json:"signal"`
 	Error         string               `json:"error"`
@@ -68,7 +75,8 @@ func newJobSummary(job quell.Job) jobBody {
 		Requester: job.Spec.Requester, CreatedAt: job.Spec.CreatedAt.UTC(),
 		StartedAt: utc(state.StartedAt), EndedAt: utc(state.EndedAt),
 		Playbooks: playbookBodies(state.Playbooks), Recovery: playbookBodies(state.Recovery),
-		Devices: []struct{}{}, Abort: newAbortRecord(job), Output: json.RawMessage("null"),
+		Devices: []deviceBody{}, Abort: newAbortRecord(job), Output: json.RawMessage("null"),
+		FabricFQName: fabricOf(job.Spec.Input),
 	}
 	// The status is written at transitions only; in between the progress is
 	// ahead of it. A percentage never falls.
@@ -93,8 +101,8 @@ func playbookBodies(list []quell.PlaybookState) []playbookBody {
 
 // abortRecord is what became of an abort.
 type abortRecord struct {
-	Mode        quell.Mode         `json:"mode"`
-	Source      quell.Source       `json:"source"`
+	Mode        quell.Mode         `json:"mode" enum:"graceful,force,"`
+	Source      quell.Source       `json:"source" enum:"api,cli,web,etcdctl,local,"`
 	RequestedBy string             `json:"requested_by"`
 	Reason      string             `json:"reason"`
 	RequestedAt *time.Time         `json:"requested_at"`
@@ -107,7 +115,7 @@ type abortRecord struct {
 	SignalledAt *time.Time         `json:"signalled_at"`
 	DeadAt      *time.Time         `json:"dead_at"`
 	Survivors   []quell.Process    `json:"survivors"`
-	Outcome     quell.AbortOutcome `json:"outcome"`
+	Outcome     quell.AbortOutcome `json:"outcome" enum:"aborted,finished_first,withdrawn,already_final,recovery_stopped,"`
 	Error       string             `json:"error"`
 }
 

@@ -2,8 +2,6 @@ package apiserver
 
 import (
 	"encoding/json"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -148,7 +146,7 @@ func TestGetJob(t *testing.T) {
 	}
 	requireProblem(t, f.do("GET", "/v1/jobs/"+job2, ""), 404, quell.CodeNotFound, job2)
 	requireProblem(t, f.do("GET", "/v1/jobs/nonsense", ""), 404, quell.CodeNotFound, "nonsense", "is a UUID")
-	requireProblem(t, f.do("GET", "/v1/jobs/"+job1+"?x=1", ""), 400, quell.CodeInvalid, `"x"`)
+	requireProblem(t, f.do("GET", "/v1/jobs/"+job1+"?x=1", ""), 400, quell.CodeInvalid, "parameter x: unknown")
 	for _, fail := range []string{"refused", "hangs"} {
 		f.store.fail = failing("Job", quell.CodeUnavailable)
 		if fail == "hangs" {
@@ -170,7 +168,6 @@ func TestListJobs(t *testing.T) {
 		var ids []string
 		for _, j := range got.Jobs {
 			ids = append(ids, j.ID)
-			assert.Nil(t, j.Input, "it may be large")
 		}
 		return ids, got.NextCursor
 	}
@@ -187,24 +184,14 @@ func TestListJobs(t *testing.T) {
 	assert.Empty(t, next, "the page is full, and it is the last")
 
 	for query, want := range map[string]string{
-		"?limit=0": "limit", "?limit=501": "from 1 to 500", "?limit=x": "limit", "?limit=": "limit", "?cursor=": "cursor",
-		"?cursor=%25": "cursor", "?cursor=" + job1: "cursor", "?cursor=djI6eA": "cursor", "?page=2": `"page" is unknown: there are limit, cursor`,
+		"?limit=0": "limit", "?limit=501": "number <= 500", "?limit=x": "limit", "?limit=": "limit", "?cursor=": "cursor",
+		"?cursor=%25": "cursor", "?cursor=" + job1: "cursor", "?cursor=djI6eA": "cursor", "?page=2": "the query parameter page: unknown", "?limit=1&limit=2": "repeated", "?limit=%zz": "query cannot be read",
 	} {
 		requireProblem(t, f.do("GET", "/v1/jobs"+query, ""), 400, quell.CodeInvalid, want)
 	}
-	assert.JSONEq(t, `{"jobs":[],"next_cursor":""}`, newFixture(t).do("GET", "/v1/jobs", "").Body.String())
-	f.store.fail = failing("Jobs", quell.CodeUnavailable)
-	requireProblem(t, f.do("GET", "/v1/jobs", ""), 503, quell.CodeUnavailable)
-}
-
-// TestListJobsPageSizes has the default and the largest page.
-func TestListJobsPageSizes(t *testing.T) {
-	for query, want := range map[string]int{"": 50, "?limit=1": 1, "?limit=500": 500} {
-		limit, before, err := parsePage(httptest.NewRequest(http.MethodGet, "/v1/jobs"+query, nil))
-		require.NoError(t, err)
-		assert.Equal(t, want, limit)
-		assert.Empty(t, before)
-	}
+	w := newFixture(t).do("GET", "/v1/jobs", "")
+	assert.JSONEq(t, `{"jobs":[],"next_cursor":"","revision":100}`, w.Body.String())
+	assert.Equal(t, "0.000", w.Header().Get("X-Quell-Cache-Age"))
 }
 
 const oneTemplate = "display_name: A B\nplaybooks: [{playbook_uri: one.yml, timeout: 30m}]\n"
@@ -228,8 +215,8 @@ func TestTemplates(t *testing.T) {
 	requireProblem(t, f.do("PUT", "/v1/job-templates/a:b", oneTemplate+"colour: red"), 400, quell.CodeInvalid, "the request body: document 1 (a:b): colour")
 	requireProblem(t, f.do("PUT", "/v1/job-templates/a:b", oneTemplate+"output_schema: {}"), 400, quell.CodeUnsupported, "output_schema")
 	requireProblem(t, f.do("PUT", "/v1/job-templates/a::b", oneTemplate), 400, quell.CodeInvalid, "part 2")
-	requireProblem(t, f.do("PUT", "/v1/job-templates/a", ""), 400, quell.CodeInvalid, "no job template")
-	requireProblem(t, f.do("PUT", "/v1/job-templates/a?x=1", oneTemplate), 400, quell.CodeInvalid, `"x"`)
+	requireProblem(t, f.do("PUT", "/v1/job-templates/a", ""), 400, quell.CodeInvalid, "request body is required")
+	requireProblem(t, f.do("PUT", "/v1/job-templates/a?x=1", oneTemplate), 400, quell.CodeInvalid, "parameter x: unknown")
 	requireProblem(t, f.do("PUT", "/v1/job-templates/a", strings.Repeat("#", 1<<20+1)), 413, quell.CodeTooLarge)
 	assert.Equal(t, writes, f.store.writes)
 

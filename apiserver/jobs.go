@@ -6,66 +6,95 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"quell"
 )
 
 const (
-	defaultLimit = 50
 	maxLimit     = 500
 	cursorPrefix = "v1:" // so that a later release can tell its cursors apart
+	// syncPatience bounds how long a list waits for the cache to reach a
+	// revision.
+	syncPatience = 2 * time.Second
 )
 
-// jobList is the answer of GET /v1/jobs.
-type jobList struct {
-	Jobs       []jobBody `json:"jobs"`
-	NextCursor string    `json:"next_cursor"` // "": that was all
+// Filter are the parameters that choose jobs.
+type Filter struct {
+	Status    []string `query:"status,explode" doc:"Jobs in one of these statuses; repeated, or separated by commas."`
+	Fabric    string   `query:"fabric" doc:"Jobs of this fabric: its fq_name joined with ':', or the last part of it."`
+	Device    string   `query:"device" doc:"Jobs that have this device_id."`
+	Node      string   `query:"node" doc:"Jobs of this node."`
+	Template  string   `query:"template" doc:"Jobs of this job template: its fq_name joined with ':', or the last part of it."`
+	Requester string   `query:"requester" doc:"Jobs of this requester, with or without the address behind it."`
+	Since     string   `query:"since" doc:"Jobs created then or later: RFC 3339, or how long ago, such as 2h."`
+	Until     string   `query:"until" doc:"Jobs created before: RFC 3339, or how long ago, such as 30m."`
+	Text      string   `query:"text" doc:"Jobs with this text (in any case) in their id, names, fabric, node, requester or reason."`
 }
 
-func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) {
-	limit, before, err := parsePage(r)
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	// One more than is shown tells whether there is a next page.
-	jobs, err := read(r.Context(), s.opts.StoreTimeout, func(ctx context.Context) ([]quell.Job, error) {
-		return s.store.Jobs(ctx, limit+1, before)
-	})
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	list := jobList{Jobs: make([]jobBody, 0, min(limit, len(jobs)))}
-	if len(jobs) > limit {
-		jobs = jobs[:limit]
-		list.NextCursor = newCursor(jobs[limit-1].Spec.ID)
-	}
-	for _, job := range jobs {
-		list.Jobs = append(list.Jobs, newJobSummary(job))
-	}
-	s.answer(w, r, list)
+type listInput struct {
+	Request
+	Filter
+	Limit       int    `query:"limit" minimum:"1" maximum:"500" default:"50"`
+	Cursor      string `query:"cursor" doc:"The next_cursor of the page before."`
+	MinRevision int64  `query:"min_revision" minimum:"0" doc:"Wait until the cache has reached this revision of the store."`
 }
 
-// parsePage reads limit and cursor.
-func parsePage(r *http.Request) (limit int, before string, err error) {
-	values, err := checkQuery(r, "limit", "cursor")
+type listOutput struct {
+	Age  string `header:"X-Quell-Cache-Age" doc:"Seconds since the cache was last proved to be fresh."`
+	Body jobList
+}
+
+func (s *Server) listJobs(ctx context.Context, in *listInput) (*listOutput, error) {
+	matches, err := in.compile(s.opts.Now())
 	if err != nil {
-		return 0, "", err
+		return nil, err
 	}
-	limit = defaultLimit
-	if values.Has("limit") {
-		limit, err = strconv.Atoi(values.Get("limit"))
-		if err != nil || limit < 1 || limit > maxLimit {
-			return 0, "", invalid("the query parameter limit=%q is not a number from 1 to %d", excerpt(values.Get("limit")), maxLimit)
+	before := ""
+	if in.Cursor != "" {
+		if before, err = parseCursor(in.Cursor); err != nil {
+			return nil, err
 		}
 	}
-	if values.Has("cursor") {
-		if before, err = parseCursor(values.Get("cursor")); err != nil {
-			return 0, "", err
+	if err := s.sync(ctx, in.MinRevision); err != nil {
+		return nil, err
+	}
+	page := s.cache.list(matches, before, in.Limit)
+	out := &listOutput{Age: s.cacheAge(), Body: jobList{Jobs: page.jobs, Revision: page.revision}}
+	if page.more {
+		out.Body.NextCursor = newCursor(page.last)
+	}
+	return out, nil
+}
+
+// sync waits until the cache has what this server wrote last, and what the
+// client asks for.
+func (s *Server) sync(ctx context.Context, revision int64) error {
+	ctx, cancel := context.WithTimeout(ctx, syncPatience)
+	defer cancel()
+	defer context.AfterFunc(s.stopping, cancel)()
+	return s.cache.reach(ctx, max(revision, s.lastWrite.Load()))
+}
+
+// wrote remembers that this server wrote at a revision, for its next lists.
+func (s *Server) wrote(revision int64) {
+	for last := s.lastWrite.Load(); revision > last; last = s.lastWrite.Load() {
+		if s.lastWrite.CompareAndSwap(last, revision) {
+			return
 		}
 	}
-	return limit, before, nil
+}
+
+// tellRevision tells the client of a plain handler at which revision all is
+// stored that this server has written so far; it has remembered that.
+func (s *Server) tellRevision(w http.ResponseWriter) {
+	if last := s.lastWrite.Load(); last > 0 {
+		w.Header().Set(headerRevision, strconv.FormatInt(last, 10))
+	}
+}
+
+func (s *Server) cacheAge() string {
+	return strconv.FormatFloat(s.cache.age().Seconds(), 'f', 3, 64)
 }
 
 func newCursor(id string) string {
@@ -84,25 +113,47 @@ func parseCursor(cursor string) (string, error) {
 	return id, nil
 }
 
-func (s *Server) getJob(w http.ResponseWriter, r *http.Request) {
-	job, err := s.jobOf(r)
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	s.answer(w, r, newJobBody(job))
+// JobID is the part of an operation's input that names a job.
+type JobID struct {
+	ID string `path:"id" doc:"The job_execution_id."`
 }
 
-// jobOf reads the job that the path names.
-func (s *Server) jobOf(r *http.Request) (quell.Job, error) {
-	if _, err := checkQuery(r); err != nil {
+type jobInput struct {
+	Request
+	JobID
+}
+
+type jobOutput struct {
+	Body jobBody
+}
+
+func (s *Server) getJob(ctx context.Context, in *jobInput) (*jobOutput, error) {
+	job, err := s.job(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	body := newJobBody(job)
+	if !job.State.Status.Final() {
+		body.UnreachableSince = s.cache.unreachableSince(job.State.Node)
+	}
+	return &jobOutput{Body: body}, nil
+}
+
+// job reads a job by the id that a client typed.
+func (s *Server) job(ctx context.Context, typed string) (quell.Job, error) {
+	id, err := jobID(typed)
+	if err != nil {
 		return quell.Job{}, err
 	}
-	id, ok := canonicalID(r.PathValue("id"))
-	if !ok {
-		return quell.Job{}, quell.Errorf(quell.CodeNotFound, "there is no job %q: a job_execution_id is a UUID", excerpt(r.PathValue("id")))
-	}
-	return read(r.Context(), s.opts.StoreTimeout, func(ctx context.Context) (quell.Job, error) {
+	return read(ctx, s.opts.StoreTimeout, func(ctx context.Context) (quell.Job, error) {
 		return s.store.Job(ctx, id)
 	})
+}
+
+func jobID(typed string) (string, error) {
+	id, ok := canonicalID(typed)
+	if !ok {
+		return "", quell.Errorf(quell.CodeNotFound, "there is no job %q: a job_execution_id is a UUID", excerpt(typed))
+	}
+	return id, nil
 }

@@ -21,9 +21,9 @@ const (
 // result is one job in the answer of POST /abort-job.
 type result struct {
 	JobID   string       `json:"job_execution_id"`
-	Outcome outcome      `json:"outcome"`
+	Outcome outcome      `json:"outcome" enum:"accepted,already_aborting,already_final,not_found"`
 	Status  quell.Status `json:"status"`
-	Mode    quell.Mode   `json:"abort_mode"` // the one that now holds for the job
+	Mode    quell.Mode   `json:"abort_mode" enum:"graceful,force,"` // the one that now holds for the job
 	Final   bool         `json:"final"`
 }
 

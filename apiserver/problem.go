@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -66,16 +67,21 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // failWith answers with a problem that was made from err and added to.
 func (s *Server) failWith(w http.ResponseWriter, r *http.Request, err error, p problem) {
+	s.logProblem(r.Context(), r.Method, r.URL.Path, err, p)
+	if p.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	s.writeJSON(w, r, p.Status, problemType, p)
+}
+
+// logProblem keeps what the user is not told.
+func (s *Server) logProblem(ctx context.Context, method, path string, err error, p problem) {
 	level := slog.LevelDebug
 	if p.Status >= http.StatusInternalServerError {
 		level = slog.LevelWarn
 	}
-	s.log.Log(r.Context(), level, "request failed", keyMethod, r.Method, keyPath, r.URL.Path,
+	s.log.Log(ctx, level, "request failed", keyMethod, method, keyPath, path,
 		keyStatus, p.Status, keyCode, p.Code, keyError, err)
-	if p.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
-	}
-	s.writeJSON(w, r, p.Status, "application/problem+json", p)
 }
 
 // answer sends a value as JSON.

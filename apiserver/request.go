@@ -87,19 +87,31 @@ func texts(value json.RawMessage, path string) ([]string, error) {
 // checkQuery refuses parameters that the request does not know, and repeated
 // ones: a mistyped dry_run must not abort anything.
 func checkQuery(r *http.Request, known ...string) (url.Values, error) {
-	values, err := url.ParseQuery(r.URL.RawQuery)
+	values, err := parseQuery(r)
 	if err != nil {
-		return nil, invalid("the query cannot be read: %w", err)
+		return nil, err
 	}
+	return values, checkValues(values, known...)
+}
+
+func checkValues(values url.Values, known ...string) error {
 	for name, list := range values {
 		switch {
 		case len(known) == 0:
-			return nil, invalid("the query parameter %q is unknown: this request takes none", excerpt(name))
+			return invalid("the query parameter %q is unknown: this request takes none", excerpt(name))
 		case !slices.Contains(known, name):
-			return nil, invalid("the query parameter %q is unknown: there are %s", excerpt(name), strings.Join(known, ", "))
+			return invalid("the query parameter %q is unknown: there are %s", excerpt(name), strings.Join(known, ", "))
 		case len(list) > 1:
-			return nil, invalid("the query parameter %q is repeated", name)
+			return invalid("the query parameter %q is repeated", name)
 		}
+	}
+	return nil
+}
+
+func parseQuery(r *http.Request) (url.Values, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, invalid("the query cannot be read: %w", err)
 	}
 	return values, nil
 }

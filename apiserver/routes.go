@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"quell"
+	"quell/web"
 )
 
 // Attribute keys of this package's log lines.
@@ -39,29 +40,35 @@ const (
 // noRoute is the metrics' name for every path that nothing is registered for.
 const noRoute = "other"
 
-func (s *Server) routes() *http.ServeMux {
+func (s *Server) routes() (*http.ServeMux, error) {
 	mux := http.NewServeMux()
 	for pattern, handler := range map[string]http.HandlerFunc{
-		"GET /{$}":          s.discovery,
+		"GET /{$}":          s.root,
 		"POST /execute-job": s.executeJob,
 		"POST /abort-job":   s.abortJob,
 
-		"GET /v1":                         s.discoveryV1,
-		"GET /v1/jobs":                    s.listJobs,
-		"GET /v1/jobs/{id}":               s.getJob,
-		"GET /v1/jobs/{id}/log":           s.getLog,
-		"GET /v1/job-templates/{fq_name}": s.getTemplate,
-		"PUT /v1/job-templates/{fq_name}": s.putTemplate,
-		"GET /healthz":                    s.healthz,
-		"GET /readyz":                     s.readyz,
+		"GET /v1":               s.discoveryV1,
+		"GET /v1/jobs/{id}/log": s.getLog,
+		"GET /v1/events":        s.getEvents,
+		"GET /openapi.json":     s.getOpenAPI,
+		"GET /healthz":          s.healthz,
+		"GET /readyz":           s.readyz,
 	} {
 		mux.Handle(pattern, counted(pattern, handler))
 	}
+	api := newAPI(router{mux})
+	s.register(api)
+	var err error
+	if s.openAPI, err = document(api); err != nil {
+		return nil, err
+	}
+	// Every method: the page says itself which it takes.
+	mux.Handle(web.Base, counted(web.Base, web.Handler()))
 	const scrape = "GET /metrics"
 	mux.Handle(scrape, counted(scrape, promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelError),
 	})))
-	return mux
+	return mux, nil
 }
 
 // counted notes the route in the recorder. The pattern is the one label value

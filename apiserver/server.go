@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -67,6 +69,12 @@ type Server struct {
 	agents  *http.Client
 	handler http.Handler
 	http    *http.Server
+	openAPI []byte
+	cache   *cache
+	// lastWrite is the highest revision that this server wrote at.
+	lastWrite atomic.Int64
+	heartbeat time.Duration
+	following sync.WaitGroup // what feeds the cache
 
 	// stopping ends with Stop: requests that wait for jobs answer then.
 	stopping context.Context
@@ -83,7 +91,14 @@ func New(opts Options) (*Server, error) {
 	}
 	s := &Server{opts: opts, store: opts.Store, log: opts.Logger, agents: agentClient(opts.AgentTransport)}
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	s.handler = s.wrap(s.routes())
+	s.cache, s.heartbeat = newCache(opts.Now), heartbeat
+	opts.Metrics.Cache(s.cache.stats)
+	mux, err := s.routes()
+	if err != nil {
+		s.stop()
+		return nil, err
+	}
+	s.handler = s.wrap(mux)
 	s.http = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -97,10 +112,16 @@ func New(opts Options) (*Server, error) {
 // ServeHTTP answers a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Start serves the listener until Stop, and closes it then. It returns at
-// once; Done and Err tell of an end that nobody asked for. It is called once.
+// Start serves the listener until Stop, and closes it then, and fills the
+// cache. It returns at once; Done and Err tell of an end that nobody asked for. It is called once.
 func (s *Server) Start(listener net.Listener) {
 	s.served = make(chan struct{})
+	s.following.Go(func() {
+		err := s.store.FollowChanges(s.stopping, s.cache.hurry, s.cache.take)
+		if s.stopping.Err() == nil {
+			s.log.Error("the cache of jobs is no longer fed", keyError, err)
+		}
+	})
 	go func() {
 		defer close(s.served)
 		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -125,7 +146,7 @@ func (s *Server) Err() error {
 }
 
 // Stop ends the server: no request is accepted any more, those that wait for
-// jobs answer at once, the others have until the context ends. A further Stop
+// jobs answer at once, streams end, the others have until the context ends. A further Stop
 // changes nothing.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stop()
@@ -134,6 +155,7 @@ func (s *Server) Stop(ctx context.Context) error {
 		err = errors.Join(quell.Errorf(quell.CodeInternal, "the API server cut off requests that did not end in time"), s.http.Close())
 	}
 	s.agents.CloseIdleConnections()
+	s.following.Wait()
 	if s.served != nil {
 		<-s.served
 	}

@@ -50,13 +50,13 @@ func TestDiscovery(t *testing.T) {
 
 func TestUnrouted(t *testing.T) {
 	f := newFixture(t)
-	for _, path := range []string{"/nothing", "/v1/nothing", "/v1/jobs/a/b", "/ui/", "/abort-job/"} {
+	for _, path := range []string{"/nothing", "/v1/nothing", "/v1/jobs/a/b", "/abort-job/"} {
 		requireProblem(t, f.do("GET", path, ""), 404, quell.CodeNotFound, path)
 	}
 	for _, c := range []struct{ method, path, allow string }{
 		{"GET", "/abort-job", "POST"},
 		{"POST", "/v1/jobs", "GET, HEAD"},
-		{"DELETE", "/v1/job-templates/a", "GET, HEAD, PUT"},
+		{"POST", "/v1/job-templates/a", "DELETE, GET, HEAD, PUT"},
 		{"PUT", "/", "GET, HEAD"},
 	} {
 		w := f.do(c.method, c.path, "")
@@ -227,7 +227,7 @@ func TestStopCutsOff(t *testing.T) {
 	conn, err := net.Dial("tcp", listener.Addr().String())
 	require.NoError(t, err)
 	defer func() { _ = conn.Close() }()
-	_, err = io.WriteString(conn, "GET /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
+	_, err = io.WriteString(conn, "GET /v1/job-templates HTTP/1.1\r\nHost: x\r\n\r\n")
 	require.NoError(t, err)
 	<-began
 	ctx, cancel := context.WithCancel(context.Background())

@@ -18,12 +18,17 @@ type Store interface {
 	// PutTemplate stores a job template and returns its mod revision.
 	PutTemplate(ctx context.Context, t quell.Template) (int64, error)
 
-	// CreateJob stores a job as QUEUED, in one transaction.
-	CreateJob(ctx context.Context, spec quell.Spec) error
+	// Templates lists the job templates, by name.
+	Templates(ctx context.Context) ([]quell.StoredTemplate, error)
+	// DeleteTemplate deletes a job template and returns the revision of the
+	// store after it, or CodeNotFound.
+	DeleteTemplate(ctx context.Context, name quell.FQName) (int64, error)
+
+	// CreateJob stores a job as QUEUED, in one transaction, and returns a
+	// revision of the store at which it is there.
+	CreateJob(ctx context.Context, spec quell.Spec) (int64, error)
 	// Job returns a job, or CodeNotFound.
 	Job(ctx context.Context, id string) (quell.Job, error)
-	// Jobs lists jobs, the newest first, with ids below before ("": all).
-	Jobs(ctx context.Context, limit int, before string) ([]quell.Job, error)
 	// JobsByID returns those of the jobs that exist.
 	JobsByID(ctx context.Context, ids []string) (map[string]quell.Job, error)
 	// ActiveJobs lists the jobs that are not final, and the revision of that.
@@ -35,10 +40,19 @@ type Store interface {
 	// where that adds something and the job is not final. It returns the job
 	// as it is now, or CodeNotFound.
 	PutIntent(ctx context.Context, id string, intent quell.Intent) (job quell.Job, written bool, err error)
+	// WithdrawIntent deletes the job's own intent, which has to be a graceful
+	// one that has not taken effect: CodeConflict says why not, CodeNotFound
+	// that there is no job or no intent. It returns the job as it is then and
+	// the revision of the store.
+	WithdrawIntent(ctx context.Context, id string) (quell.Job, int64, error)
 	// PutAbortAll writes an intent for every job whose SpecRevision is below
 	// the revision that it returns.
 	PutAbortAll(ctx context.Context, intent quell.Intent) (int64, error)
 
+	// FollowChanges tells of all jobs and nodes, and then of every change,
+	// until ctx ends. A receive from hurry makes it prove at once how fresh
+	// it is.
+	FollowChanges(ctx context.Context, hurry <-chan struct{}, told func(quell.Changes)) error
 	Nodes(ctx context.Context) ([]quell.Node, error)
 	// Ping does a linearizable read.
 	Ping(ctx context.Context) error

@@ -1,0 +1,170 @@
+package apiserver
+
+import (
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"quell"
+)
+
+// Headers of answers.
+const (
+	headerCacheAge = "X-Quell-Cache-Age" // seconds since the cache was last proved to be fresh
+	headerRevision = "X-Quell-Revision"  // of the store, after a write
+	headerLogSize  = "X-Quell-Log-Size"  // bytes that the log had when the answer began
+)
+
+const problemType = "application/problem+json"
+
+// summaryBody is a job as lists and events have it: small, whatever its input.
+type summaryBody struct {
+	ID               string       `json:"job_execution_id"`
+	Template         quell.FQName `json:"job_template_fq_name"`
+	DisplayName      string       `json:"display_name"`
+	Status           quell.Status `json:"status" enum:"QUEUED,STARTING,IN_PROGRESS,ABORTING,RECOVERING,SUCCESS,WARNING,FAILURE,ABORTED,LOST"`
+	Reason           string       `json:"reason"`
+	Node             string       `json:"node" doc:"Empty until the job has one."`
+	UnreachableSince *time.Time   `json:"unreachable_since" doc:"Since when the job's node is out of reach, for a job that is not final."`
+	Fabric           *string      `json:"fabric_fq_name"`
+	DeviceIDs        []string     `json:"device_ids" doc:"The first of the devices; device_count has them all."`
+	DeviceCount      int          `json:"device_count"`
+	Requester        string       `json:"requester"`
+	Percentage       float64      `json:"percentage_completed"`
+	CurrentTasks     []string     `json:"current_tasks"`
+	CreatedAt        time.Time    `json:"created_at"`
+	StartedAt        *time.Time   `json:"started_at"`
+	EndedAt          *time.Time   `json:"ended_at"`
+	Abort            *abortBrief  `json:"abort" doc:"Null where nobody wanted the job aborted."`
+	Revision         int64        `json:"revision" doc:"Of the store, when the job last changed."`
+	Deleted          bool         `json:"deleted,omitempty" doc:"In events alone: the job's retention has passed."`
+
+	devices []uint64 // hashes of the device ids, for the filter
+}
+
+// TransformSchema is for huma.
+func (summaryBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return nullable(s, "abort")
+}
+
+// abortBrief is the abort record in short.
+type abortBrief struct {
+	Mode        quell.Mode         `json:"mode" enum:"graceful,force," doc:"Empty where the intent cannot be read: see error."`
+	Source      quell.Source       `json:"source" enum:"api,cli,web,etcdctl,local,"`
+	RequestedBy string             `json:"requested_by"`
+	RequestedAt *time.Time         `json:"requested_at"`
+	SeenAt      *time.Time         `json:"seen_at" doc:"Null until whoever acts on it has seen it."`
+	Outcome     quell.AbortOutcome `json:"outcome" enum:"aborted,finished_first,withdrawn,already_final,recovery_stopped," doc:"Empty while it is not known."`
+	Error       string             `json:"error"`
+}
+
+// jobList is the answer of GET /v1/jobs.
+type jobList struct {
+	Jobs       []*summaryBody `json:"jobs"`
+	NextCursor string         `json:"next_cursor" doc:"Empty: that was all."`
+	Revision   int64          `json:"revision" doc:"Of the store, up to which the list is complete. As Last-Event-ID of /v1/events it goes on from here."`
+}
+
+// intentShown is an abort intent as it is stored.
+type intentShown struct {
+	Mode        quell.Mode   `json:"mode" enum:"graceful,force"`
+	RequestedBy string       `json:"requested_by"`
+	Source      quell.Source `json:"source" enum:"api,cli,web,etcdctl,local,"`
+	Reason      string       `json:"reason"`
+	RequestedAt *time.Time   `json:"requested_at"`
+	ForceAfter  string       `json:"force_after" doc:"Such as 5m0s; empty: never." example:"5m0s"`
+	Recovery    bool         `json:"recovery"`
+	Override    bool         `json:"override"`
+}
+
+// putAbortBody is the body of PUT /v1/jobs/{id}/abort.
+type putAbortBody struct {
+	Mode       quell.Mode `json:"mode" enum:"graceful,force"`
+	Reason     string     `json:"reason,omitempty" doc:"Longer ones are cut at 1024 bytes."`
+	ForceAfter string     `json:"force_after,omitempty" doc:"A graceful abort turns to force this long after it was first seen." example:"5m"`
+	Recovery   bool       `json:"recovery,omitempty" default:"true" doc:"false: the recovery playbooks are skipped."`
+	Override   bool       `json:"override,omitempty" doc:"Kill even a playbook that is not abortable."`
+}
+
+// putAbortAnswer is what became of a PUT.
+type putAbortAnswer struct {
+	ID      string       `json:"job_execution_id"`
+	Outcome outcome      `json:"outcome" enum:"accepted,already_aborting,already_final" doc:"accepted: the intent is stored. What becomes of the job its record tells."`
+	Status  quell.Status `json:"status" doc:"Of the job when the intent was stored."`
+	Final   bool         `json:"final"`
+	Intent  *intentShown `json:"intent" doc:"What now holds for the job; null where it was final before any abort."`
+	DryRun  bool         `json:"dry_run,omitempty"`
+}
+
+// TransformSchema is for huma.
+func (putAbortAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return nullable(s, "intent")
+}
+
+// abortResource is the answer of GET and DELETE /v1/jobs/{id}/abort.
+type abortResource struct {
+	ID          string       `json:"job_execution_id"`
+	Status      quell.Status `json:"status"`
+	Final       bool         `json:"final"`
+	Intent      *intentShown `json:"intent" doc:"The job's own abort key as it is stored; null: there is none, or it cannot be read."`
+	IntentError string       `json:"intent_error" doc:"Why the stored key is not acted on."`
+	Record      *abortRecord `json:"record" doc:"What became of it."`
+}
+
+// TransformSchema is for huma.
+func (abortResource) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return nullable(s, "intent", "record")
+}
+
+// nodeBody is a node as lists and events have it.
+type nodeBody struct {
+	Node             string            `json:"node"`
+	Address          string            `json:"address"`
+	Release          string            `json:"release"`
+	Labels           map[string]string `json:"labels"`
+	Capacity         int               `json:"capacity" doc:"Jobs at once; 0 where it is not known."`
+	JobsRunning      int               `json:"jobs_running" doc:"Jobs that the node owns and that are not final."`
+	Unreachable      bool              `json:"unreachable" doc:"It is not registered, and has jobs that are not final."`
+	UnreachableSince *time.Time        `json:"unreachable_since" doc:"When this server saw its registration vanish, or first saw it missing."`
+	Deleted          bool              `json:"deleted,omitempty" doc:"In events alone: it is not registered any more, and has no jobs."`
+}
+
+// nodeList is the answer of GET /v1/nodes.
+type nodeList struct {
+	Nodes    []nodeBody `json:"nodes"`
+	Revision int64      `json:"revision"`
+}
+
+// templateBrief is a job template in a list.
+type templateBrief struct {
+	FQName      quell.FQName `json:"fq_name"`
+	Name        string       `json:"name" doc:"The last part of the fq_name."`
+	DisplayName string       `json:"display_name"`
+	Revision    int64        `json:"revision"`
+}
+
+// templateList is the answer of GET /v1/job-templates.
+type templateList struct {
+	Templates []templateBrief `json:"job_templates"`
+}
+
+// deviceBody is a device of a job (none in this version).
+type deviceBody struct {
+	ID      string `json:"device_id"`
+	Status  string `json:"status"`
+	Changed bool   `json:"changed"`
+	Error   string `json:"error"`
+}
+
+// logMatches is the answer of GET /v1/jobs/{id}/log?search=.
+type logMatches struct {
+	Matches   []logMatch `json:"matches"`
+	Truncated bool       `json:"truncated" doc:"There are more than were asked for."`
+	Size      int64      `json:"size" doc:"Bytes of the log that were searched."`
+}
+
+type logMatch struct {
+	Line   int64  `json:"line" doc:"From 1."`
+	Offset int64  `json:"offset" doc:"Of the line's first byte in the log."`
+	Text   string `json:"text" doc:"The line, or the part of a long one that matches."`
+}
