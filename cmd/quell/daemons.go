@@ -27,13 +27,12 @@ func apiserverCommand(signals <-chan os.Signal) *cli.Command {
 		if err != nil {
 			return err
 		}
-		if _, err := startAPI(c, l, s, listener, reg, hostname()+" "+uuid.NewString()); err != nil {
+		server, err := startAPI(c, l, s, listener, reg, hostname()+" "+uuid.NewString())
+		if err != nil {
 			return err
 		}
 		log.Info("the API is served", "at", urlOf(listener))
-		return l.serve(signals, c.String("print-ready"), ready{API: urlOf(listener)}, "etcd", func(ctx context.Context) error {
-			return s.Ping(ctx)
-		})
+		return l.serve(signals, c.String("print-ready"), ready{API: urlOf(listener)}, "etcd and the jobs in it", server.Ready)
 	})
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -114,57 +115,56 @@ func (d *dev) start(templates []quell.Template) (ready, error) {
 	if err != nil {
 		return ready{}, err
 	}
-	if _, err := startAPI(c, l, d.store, api, reg, "dev at "+dataDir); err != nil {
+	server, err := startAPI(c, l, d.store, api, reg, "dev at "+dataDir)
+	if err != nil {
 		return ready{}, err
 	}
 	r := ready{API: urlOf(api), Etcd: etcd.Endpoint(), Node: c.String("node")}
-	return r, l.until(d.signals, "all parts", a.Ready)
+	return r, l.until(d.signals, "all parts", func(ctx context.Context) error {
+		return errors.Join(a.Ready(ctx), server.Ready(ctx))
+	})
 }
 
 // tell prints what to try next.
 func (d *dev) tell(r ready, templates []quell.Template) {
-	fmt.Fprintf(d.out, "\nQuell serves at %s; its etcd is at %s.\n", r.API, r.Etcd)
+	fmt.Fprintf(d.out, "\nQuell serves at %s (the page: %s/ui/); its etcd is at %s.\n", r.API, r.API, r.Etcd)
 	if len(templates) == 0 {
 		return
 	}
-	name := templates[0].FQName
+	longest, list := templates[0], ""
 	for _, t := range templates {
-		if len(t.Playbooks) > len(templates[0].Playbooks) {
-			name = t.FQName
-			break
+		if len(t.Playbooks) > len(longest.Playbooks) {
+			longest = t
 		}
-	}
-	list := ""
-	for _, t := range templates {
 		list += fmt.Sprintf("  %-24s %s\n", t.FQName[len(t.FQName)-1], t.DisplayName)
 	}
-	quoted := ""
-	for i, part := range name {
-		if i > 0 {
-			quoted += ", "
-		}
-		quoted += fmt.Sprintf("%q", part)
+	name, err := json.Marshal(longest.FQName)
+	if err != nil {
+		return // names are strings
 	}
-	fmt.Fprintf(d.out, tryText, list, r.API, quoted, r.Etcd)
+	self := filepath.Dir(os.Args[0])
+	fmt.Fprintf(d.out, tryText, list, r.API, name, r.Etcd, longest.FQName[len(longest.FQName)-1], self)
 }
 
 const tryText = `Job templates:
 %[1]s
-Start a job, and look at it:
+Start a job, look at it, and stop it: gracefully (the current playbook finishes) or by force (everything dies now):
 
-  JOB=$(curl -s %[2]s/execute-job -d '{"job_template_fq_name": [%[3]s], "input": {}}' | sed 's/.*: *"\(.*\)".*/\1/'); echo $JOB
-  curl -s %[2]s/v1/jobs/$JOB
+  export QUELL_API=%[2]s
+  JOB=$(%[6]s/quell job run %[5]s); %[6]s/quell job show $JOB
+  %[6]s/quell abort $JOB
+  %[6]s/quell abort $JOB --force --wait
+
+The same by HTTP, as Contrail's users do it:
+
+  JOB=$(curl -s %[2]s/execute-job -d '{"job_template_fq_name": %[3]s, "input": {}}' | sed 's/.*: *"\(.*\)".*/\1/'); echo $JOB
   curl -s %[2]s/v1/jobs/$JOB/log
-
-Stop it, gracefully (the current playbook finishes) or by force (everything dies now):
-
-  curl -s %[2]s/abort-job -d '{"input": {"job_execution_ids": ["'$JOB'"], "abort_mode": "graceful"}}'
   curl -s %[2]s/abort-job -d '{"input": {"job_execution_ids": ["'$JOB'"], "abort_mode": "force"}}'
 
-The same without any API server, one job or all of them:
+And without any API server, one job or all of them:
 
-  bin/etcdctl --endpoints %[4]s put /jobs/$JOB/abort force
-  bin/etcdctl --endpoints %[4]s put '/jobs/*/abort' force
+  %[6]s/etcdctl --endpoints %[4]s put /jobs/$JOB/abort force
+  %[6]s/etcdctl --endpoints %[4]s put '/jobs/*/abort' force
 
 Ctrl-C force-aborts what still runs, and stops.
 

@@ -40,9 +40,21 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(stderr, "quell: "+err.Error())
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(stderr, "quell: "+printable(text))
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var exit exitError
 	var usage usageError
-	if errors.As(err, &usage) || quell.CodeOf(err) == quell.CodeInvalid {
+	switch {
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.Is(err, errInterrupted):
+		return exitInterrupted
+	case errors.As(err, &usage) || quell.CodeOf(err) == quell.CodeInvalid:
 		return exitUsage
 	}
 	return exitFailure
@@ -50,6 +62,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // usageError is a wrong command line.
 type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
 
 func newApp(stdout, stderr io.Writer, signals <-chan os.Signal) *cli.App {
 	app := &cli.App{
@@ -60,9 +74,8 @@ func newApp(stdout, stderr io.Writer, signals <-chan os.Signal) *cli.App {
 		ErrWriter:            stderr,
 		HideHelpCommand:      true,
 		EnableBashCompletion: true,
-		Commands: []*cli.Command{
-			devCommand(signals), apiserverCommand(signals), agentCommand(signals),
-		},
+		Commands: append(clientCommands(signals),
+			devCommand(signals), apiserverCommand(signals), agentCommand(signals), openapiCommand(), referenceCommand()),
 		// Errors are printed once, by run.
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError:   wrongUsage,

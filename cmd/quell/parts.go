@@ -150,6 +150,7 @@ func serve(l *lifecycle, name string, listener net.Listener, h http.Handler) {
 		ErrorLog: slog.NewLogLogger(l.log.Handler(), slog.LevelDebug),
 	}
 	l.background(name, func(ctx context.Context) error {
+		server.BaseContext = func(net.Listener) context.Context { return ctx } // logs that are followed end with it
 		stopped := make(chan error, 1)
 		stop := context.AfterFunc(ctx, func() {
 			deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime/2)

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"os"
+
+	"github.com/urfave/cli/v2"
+)
+
+func jobCommand(signals <-chan os.Signal) *cli.Command {
+	return group("job", "run, watch and abort jobs",
+		jobRunCommand(signals), jobListCommand(signals), jobShowCommand(signals),
+		jobLogsCommand(signals), jobWaitCommand(signals), jobAbortCommand(signals))
+}
+
+// clientCommands are the commands that ask the API.
+func clientCommands(signals <-chan os.Signal) []*cli.Command {
+	// The abort is what one types in haste.
+	abort := jobAbortCommand(signals)
+	abort.Usage = "abort jobs: short for quell job abort"
+	return []*cli.Command{
+		jobCommand(signals), abort, templateCommand(signals), nodeCommand(signals),
+		versionCommand(), completionCommand(),
+	}
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"quell"
+)
+
+func templateShowCommand(signals <-chan os.Signal) *cli.Command {
+	return clientCommand(signals, "show", "show a job template", args{usage: "TEMPLATE", min: 1, max: 1}, nil, showTemplate)
+}
+
+func showTemplate(ctx context.Context, s *session) error {
+	name, err := s.resolveTemplate(ctx, s.c.Args().First())
+	if err != nil {
+		return err
+	}
+	a, err := s.askTemplate(ctx, http.MethodGet, name, nil)
+	if err != nil {
+		return err
+	}
+	if s.json {
+		return s.verbatim(a.body)
+	}
+	var t quell.Template
+	if err := a.into(&t); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "%s\n", s.paint.in(bold, printable(t.FQName.String())))
+	if t.DisplayName != "" {
+		fmt.Fprintf(s.out, "%s\n", printable(t.DisplayName))
+	}
+	for _, list := range []struct {
+		heading   string
+		playbooks []quell.Playbook
+	}{{"PLAYBOOK", t.Playbooks}, {"RECOVERY PLAYBOOK", t.RecoveryPlaybooks}} {
+		if len(list.playbooks) == 0 {
+			continue
+		}
+		fmt.Fprintln(s.out)
+		if err := s.playbookTable(list.heading, list.playbooks).print(s.out); err != nil {
+			return err
+		}
+	}
+	if len(t.InputSchema) > 0 {
+		fmt.Fprintf(s.out, "\nIts input has to fit this JSON Schema:\n%s\n", indent(t.InputSchema))
+	}
+	return nil
+}
+
+func (s *session) playbookTable(heading string, playbooks []quell.Playbook) *table {
+	table := newTable(s.paint, "#", heading, "SHARE", "TIME LIMIT", "FORCE ABORT")
+	for i, p := range playbooks {
+		share, limit, abort := "equal", "none", "kills it"
+		if p.Weight != nil {
+			share = percent(*p.Weight)
+		}
+		if p.Timeout > 0 {
+			limit = span(time.Duration(p.Timeout))
+		}
+		if !p.MayKill() {
+			abort = "waits for its end, unless --override"
+		}
+		table.add(i+1, p.URI, share, limit, abort)
+	}
+	return table
+}
+
+// indent shows a JSON document with its properties in their order.
+func indent(raw json.RawMessage) string {
+	var out bytes.Buffer
+	if json.Indent(&out, raw, "", "  ") != nil {
+		return printable(string(raw))
+	}
+	return printable(out.String())
+}
