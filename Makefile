@@ -20,19 +20,34 @@ DATA_DIR ?= ./data
 # How long each fuzz target runs within `make test` and `make fuzz`.
 FUZZTIME ?= 3s
 
+# The page is built with npm, where it is there; `make NPM=` leaves it as it is.
+NPM ?= $(shell command -v npm)
+PAGE_SOURCES := $(shell find web/src web/public -type f ! -name schema.d.ts ! -name '*.test.ts') $(addprefix web/, \
+  index.html openapi.json package.json package-lock.json tsconfig.json vite.config.ts)
+PAGE := $(if $(NPM),web/dist/index.html)
+
 # Built rather than run by `go run`, whose own last line would follow the summary.
 RUNTESTS = mkdir -p .tools/bin && $(GO) build -o .tools/bin/runtests ./scripts/runtests && exec .tools/bin/runtests
 
-.PHONY: help build run test unit fuzz lint fmt tools clean
+.PHONY: help build page run test unit fuzz lint fmt reference tools screenshots clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-build: ## Build bin/quell, bin/quell-shim and bin/etcdctl
+build: page ## Build bin/quell with its page, bin/quell-shim and bin/etcdctl
 	@mkdir -p bin
 	$(GO_BUILD) -o bin/quell ./cmd/quell
 	$(GO_BUILD) -o bin/quell-shim ./cmd/quell-shim
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/etcdctl go.etcd.io/etcd/etcdctl/v3
+
+page: $(PAGE) ## Build the page that bin/quell embeds, if npm is there and its sources changed
+	@[[ -e web/dist/index.html ]] || echo "No npm: quell is built without its page (it needs Node 20.19 or later)."
+
+web/dist/index.html: $(PAGE_SOURCES) web/node_modules/.package-lock.json
+	cd web && $(NPM) run build
+
+web/node_modules/.package-lock.json: web/package-lock.json web/.npmrc
+	cd web && $(NPM) ci && touch node_modules/.package-lock.json
 
 run: ## Install what is missing, build, and start all of Quell with the examples
 	@scripts/setup.sh run
@@ -60,10 +75,17 @@ lint: $(GOLANGCI) ## Run the linters
 fmt: $(GOLANGCI) ## Format the Go sources
 	$(GOLANGCI) fmt ./...
 
+reference: ## Write docs/reference.md and web/openapi.json from the code
+	@$(GO) run ./cmd/quell reference > docs/reference.md.new && mv docs/reference.md.new docs/reference.md
+	@$(GO) run ./cmd/quell openapi > web/openapi.json.new && mv web/openapi.json.new web/openapi.json
+
 tools: $(GOLANGCI) ## Build the linter
 
 $(GOLANGCI):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 
+screenshots: build ## Keep a picture of each page and state in screenshots/
+	rm -rf screenshots && node web/e2e/screenshots.mjs screenshots
+
 clean: ## Remove what was built (not the data folder)
-	rm -rf bin .tools
+	rm -rf bin .tools screenshots web/dist web/node_modules

@@ -14,7 +14,7 @@ usage() {
 needed=(ansible-playbook:ansible-core)
 case $1 in
   run) ;;
-  test) needed+=(ssh:openssh-client /usr/sbin/sshd:openssh-server gcc:gcc ps:procps) ;;
+  test) needed+=(ssh:openssh-client /usr/sbin/sshd:openssh-server gcc:gcc ps:procps chromium:chromium) ;;
   *) usage ;;
 esac
 
