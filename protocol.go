@@ -99,21 +99,21 @@ func (s *State) Observe(in Effective, now time.Time) bool {
 		a.replace(in, now)
 		changed = true
 	case in.Mode == "":
-	case !a.pending():
+	case !a.Pending():
 		s.Abort = newRecord(in, now)
 		changed = true
-	case a.intent().Adds(in.Intent):
+	case a.Intent().Adds(in.Intent):
 		a.add(in, now)
 		changed = true
 	}
-	if a := s.Abort; a.pending() && a.Mode == Graceful && a.ForceAt != nil && !now.Before(*a.ForceAt) {
+	if a := s.Abort; a.Pending() && a.Mode == Graceful && a.ForceAt != nil && !now.Before(*a.ForceAt) {
 		a.Mode, a.EscalatedAt = Force, &now
 		changed = true
 	}
-	if s.Status == StatusInProgress && s.Abort.pending() {
+	if s.Status == StatusInProgress && s.Abort.Pending() {
 		s.Status, changed = StatusAborting, true
 	}
-	if s.Status == StatusAborting && !s.Abort.pending() {
+	if s.Status == StatusAborting && !s.Abort.Pending() {
 		s.Status, changed = StatusInProgress, true
 	}
 	if changed {
@@ -127,7 +127,7 @@ func (s *State) Observe(in Effective, now time.Time) bool {
 // more. Force stays, and so does what has decided how the job ends.
 func (s *State) withdraws(in Effective) bool {
 	a := s.Abort
-	if !a.pending() || a.Mode != Graceful || s.AbortTookEffect() {
+	if !a.Pending() || a.Mode != Graceful || s.AbortTookEffect() {
 		return false
 	}
 	return a.Own && !in.Own || in.Mode == "" && in.Error == ""
@@ -182,7 +182,7 @@ func (s *State) Next(t Template, now time.Time) Step {
 // nextInRun says what to do while a run is in progress: kill it, or wait.
 func (s *State) nextInRun(t Template, run RunRef, now time.Time) Step {
 	playbook, state := t.Playbook(run), s.Playbook(run)
-	kill := s.Abort.pending() && s.Abort.Mode == Force
+	kill := s.Abort.Pending() && s.Abort.Mode == Force
 	if run.Recovery {
 		kill = kill && s.Abort.NoRecovery
 	}
@@ -196,7 +196,7 @@ func (s *State) nextInRun(t Template, run RunRef, now time.Time) Step {
 			return Step{Action: ActKill, Run: run, Cause: CauseTimeout}
 		}
 	}
-	if a := s.Abort; a.pending() && a.Mode == Graceful && a.ForceAt != nil {
+	if a := s.Abort; a.Pending() && a.Mode == Graceful && a.ForceAt != nil {
 		if wait.Until.IsZero() || a.ForceAt.Before(wait.Until) {
 			wait.Until = *a.ForceAt
 		}
@@ -208,9 +208,9 @@ func (s *State) nextInRun(t Template, run RunRef, now time.Time) Step {
 // must not start any more: an abort was seen since.
 func (s *State) Bars(run RunRef) bool {
 	if run.Recovery {
-		return s.Abort.pending() && s.Abort.NoRecovery
+		return s.Abort.Pending() && s.Abort.NoRecovery
 	}
-	return s.Abort.pending()
+	return s.Abort.Pending()
 }
 
 // decide returns the final status that the job is heading for, or "" while
@@ -233,7 +233,7 @@ func (s *State) decide() Status {
 	switch {
 	case !pending:
 		return StatusSuccess
-	case s.Abort.pending():
+	case s.Abort.Pending():
 		return StatusAborted
 	}
 	return ""
@@ -242,7 +242,7 @@ func (s *State) decide() Status {
 // recovers says whether a recovery playbook has to run before the job ends as
 // outcome. A job none of whose playbooks was started has nothing to recover.
 func (s *State) recovers(outcome Status) bool {
-	return s.recoverable(outcome) && (!s.Abort.pending() || !s.Abort.NoRecovery)
+	return s.recoverable(outcome) && (!s.Abort.Pending() || !s.Abort.NoRecovery)
 }
 
 // recoverable is recovers where nobody says recovery: false.
@@ -339,7 +339,7 @@ func (s *State) Started(run RunRef, at time.Time) {
 // Survived records what a kill of the current run has not brought down yet.
 // signalledAt may be zero where it is not known.
 func (s *State) Survived(survivors []Process, signalledAt time.Time) {
-	if s.Status.Final() || !s.Abort.pending() {
+	if s.Status.Final() || !s.Abort.Pending() {
 		return
 	}
 	s.unshare()
@@ -400,7 +400,7 @@ func (s *State) Finish(now time.Time) {
 	if s.Outcome == "" {
 		s.Reason = s.reason()
 	}
-	if s.Abort.pending() {
+	if s.Abort.Pending() {
 		s.Abort.Outcome = s.abortOutcome(outcome)
 	}
 	s.skipPending(s.Playbooks)

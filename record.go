@@ -33,7 +33,7 @@ func (a *AbortRecord) add(in Effective, now time.Time) {
 		a.EscalatedAt = &now
 	}
 	a.Own = a.Own || in.Own
-	a.take(a.intent().Merge(in.Intent), now)
+	a.take(a.Intent().Merge(in.Intent), now)
 }
 
 // replace forgets what was asked for in favour of what is left of it.
@@ -45,13 +45,13 @@ func (a *AbortRecord) replace(in Effective, now time.Time) {
 	a.take(in.Intent, now)
 }
 
-// intent is what was asked for, without who did.
-func (a *AbortRecord) intent() Intent {
+// Intent is what was asked for, without who did.
+func (a *AbortRecord) Intent() Intent {
 	return Intent{Mode: a.Mode, ForceAfter: time.Duration(a.ForceAfter), NoRecovery: a.NoRecovery, Override: a.Override}
 }
 
-// pending says whether an abort was seen that is neither withdrawn nor over.
-func (a *AbortRecord) pending() bool { return a != nil && a.Mode != "" && a.Outcome == "" }
+// Pending says whether an abort was seen that is neither withdrawn nor over.
+func (a *AbortRecord) Pending() bool { return a != nil && a.Mode != "" && a.Outcome == "" }
 
 // reason tells in words who aborted the job.
 func (a *AbortRecord) reason() string {
@@ -79,7 +79,7 @@ func (s *State) recordDeath(run RunRef, r RunResult) {
 		s.recordKill(run, r)
 	}
 	a := s.Abort
-	if !a.pending() {
+	if !a.Pending() {
 		return
 	}
 	a.Survivors = nil
@@ -97,7 +97,7 @@ func (s *State) recordKill(run RunRef, r RunResult) {
 	if at.IsZero() {
 		at = r.EndedAt
 	}
-	if !s.Abort.pending() {
+	if !s.Abort.Pending() {
 		in := Effective{Intent: Intent{Mode: Force}}
 		if s.Abort != nil {
 			in.Error = s.Abort.Error

@@ -140,7 +140,7 @@ func newAbortRecord(job quell.Job) *abortRecord {
 	final := job.State.Status.Final()
 	holds := recd != nil && recd.Mode != "" && recd.Outcome != quell.OutcomeWithdrawn
 	switch {
-	case holds && !recorded(recd).Adds(own.Intent):
+	case holds && !recd.Intent().Adds(own.Intent):
 		return recordBody(*recd)
 	case holds && final:
 		// The final transition had read all that came before it.
@@ -148,7 +148,7 @@ func newAbortRecord(job quell.Job) *abortRecord {
 		b.Error = "a later abort (" + string(own.Intent.Mode) + ") came when the job was final already"
 		return b
 	case holds:
-		return intentBody(recorded(recd).Merge(own.Intent))
+		return intentBody(recd.Intent().Merge(own.Intent))
 	}
 	b := intentBody(own.Intent)
 	if final {

@@ -1,8 +1,6 @@
 package apiserver
 
 import (
-	"time"
-
 	"quell"
 )
 
@@ -85,7 +83,7 @@ func swept(job quell.Job, intent quell.Intent) result {
 // its record of it already: a record of this very request is no earlier one.
 func covered(job quell.Job, intent quell.Intent) bool {
 	a := job.State.Abort
-	if pending(a) && !requested(a, intent) && !recorded(a).Adds(intent) {
+	if a.Pending() && !requested(a, intent) && !a.Intent().Adds(intent) {
 		return true
 	}
 	own := job.Intent
@@ -103,26 +101,10 @@ func holding(job quell.Job) quell.Intent {
 	var held quell.Intent
 	a := job.State.Abort
 	if a != nil && a.Outcome != quell.OutcomeWithdrawn {
-		held = recorded(a)
+		held = a.Intent()
 	}
 	if own := job.Intent; own != nil && own.Err == nil && !job.State.Status.Final() {
 		held = held.Merge(own.Intent)
 	}
 	return held
-}
-
-// pending says whether the record is of an abort that is neither withdrawn
-// nor over.
-func pending(a *quell.AbortRecord) bool { return a != nil && a.Mode != "" && a.Outcome == "" }
-
-// recorded is the intent that a record tells of.
-func recorded(a *quell.AbortRecord) quell.Intent {
-	i := quell.Intent{
-		Mode: a.Mode, Source: a.Source, RequestedBy: a.RequestedBy, Reason: a.Reason,
-		ForceAfter: time.Duration(a.ForceAfter), NoRecovery: a.NoRecovery, Override: a.Override,
-	}
-	if a.RequestedAt != nil {
-		i.RequestedAt = *a.RequestedAt
-	}
-	return i
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
 	"quell/metrics"
+	"quell/store"
 )
 
 func apiserverCommand(signals <-chan os.Signal) *cli.Command {
@@ -17,13 +20,7 @@ func apiserverCommand(signals <-chan os.Signal) *cli.Command {
 	return command("apiserver", "serve the API and take part in the scheduler", flags, func(c *cli.Context, log *slog.Logger) error {
 		l := newLifecycle(log)
 		defer l.stop()
-		listener, err := listen("listen", c.String("listen"), c.Bool("insecure"))
-		if err != nil {
-			return err
-		}
-		defer listener.Close()
-		reg := metrics.NewRegistry(version)
-		s, err := openStore(l, reg, c.StringSlice("etcd-endpoints"), c.String("etcd-prefix"))
+		listener, s, reg, err := open(c, l)
 		if err != nil {
 			return err
 		}
@@ -44,13 +41,7 @@ func agentCommand(signals <-chan os.Signal) *cli.Command {
 	return command("agent", "run the jobs that this node is given", flags, func(c *cli.Context, log *slog.Logger) error {
 		l := newLifecycle(log)
 		defer l.stop()
-		listener, err := listen("listen", c.String("listen"), c.Bool("insecure"))
-		if err != nil {
-			return err
-		}
-		defer listener.Close()
-		reg := metrics.NewRegistry(version)
-		s, err := openStore(l, reg, c.StringSlice("etcd-endpoints"), c.String("etcd-prefix"))
+		listener, s, reg, err := open(c, l)
 		if err != nil {
 			return err
 		}
@@ -64,6 +55,19 @@ func agentCommand(signals <-chan os.Signal) *cli.Command {
 		}
 		return l.serve(signals, c.String("print-ready"), ready{Node: c.String("node")}, "etcd and the node's registration", a.Ready)
 	})
+}
+
+// open binds the listener and connects to etcd, as both daemons do.
+func open(c *cli.Context, l *lifecycle) (net.Listener, *store.Store, *prometheus.Registry, error) {
+	listener, err := listen("listen", c.String("listen"), c.Bool("insecure"))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	// Whoever serves it closes it, too.
+	l.later("listener", func(context.Context) error { _ = listener.Close(); return nil })
+	reg := metrics.NewRegistry(version)
+	s, err := openStore(l, reg, c.StringSlice("etcd-endpoints"), c.String("etcd-prefix"))
+	return listener, s, reg, err
 }
 
 // serve waits until check is content, says so, and waits for a signal or the

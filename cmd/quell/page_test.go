@@ -14,10 +14,10 @@ import (
 // The job summary page in a browser: web/e2e says what is done there.
 func TestPageInABrowser(t *testing.T) {
 	if !web.Built() {
-		t.Skip("the page is not built: make build, with Node")
+		skipUnlessAll(t, "the page is not built: make build, with Node")
 	}
 	if _, err := exec.LookPath("chromium"); err != nil {
-		t.Skip("there is no chromium: scripts/setup.sh test")
+		skipUnlessAll(t, "there is no chromium: scripts/setup.sh test")
 	}
 	templates, err := filepath.Glob("../../examples/templates/*.yml")
 	require.NoError(t, err)
@@ -31,4 +31,14 @@ func TestPageInABrowser(t *testing.T) {
 	out, err := browser.CombinedOutput()
 	require.NoError(t, err, string(out))
 	t.Logf("%s", out)
+}
+
+// skipUnlessAll skips a test, except in `make test`, where nothing may be
+// missing.
+func skipUnlessAll(t *testing.T, reason string) {
+	t.Helper()
+	if os.Getenv("QUELL_TEST_ALL") != "" {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
 }
