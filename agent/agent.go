@@ -63,6 +63,7 @@ type Agent struct {
 	admitted   bool // it was registered once: the node's name is this agent's
 	swept      bool // strays on disk are being looked at
 
+	left    int // jobs that the agent let go of before they were final
 	running sync.WaitGroup
 }
 
@@ -109,7 +110,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	if n := a.Running(); n > 0 && err == nil {
+	cancel()
+	a.running.Wait()
+	if n := a.left; n > 0 && err == nil {
 		a.o.Logger.Info("the agent stops; playbooks that run go on and are taken over at its next start", "jobs", n)
 	}
 	return err
@@ -177,6 +180,9 @@ func (a *Agent) startRunner(ctx context.Context, id string, revision int64) {
 		a.change(ctx, func() {
 			delete(a.runners, id)
 			a.ended[id] = revision
+			if !r.done {
+				a.left++
+			}
 		})
 	})
 }

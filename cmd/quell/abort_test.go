@@ -303,6 +303,7 @@ func TestSeparateProcesses(t *testing.T) {
 		j := c.in(t).start("one").running(0)
 		require.Zero(t, agent.stop())
 		require.NotEmpty(t, j.processes())
+		require.Contains(t, agent.log.String(), "taken over at its next start\" part=agent jobs=1")
 		agent = spawnAgent(whole, etcd, "node-1", dataDir)
 		agent.up()
 		j.abort("force", "?wait=30s")
@@ -327,6 +328,7 @@ func TestDevStopsAndStartsAgain(t *testing.T) {
 	j := c.start("tree").running(0)
 	require.Zero(t, d.stop())
 	require.Contains(t, d.log.String(), "Force-aborting 1 job")
+	require.NotContains(t, d.log.String(), "playbooks that run go on")
 	require.Empty(t, j.processes())
 
 	d, c = startDev(t, dataDir)
