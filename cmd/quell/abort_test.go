@@ -21,6 +21,18 @@ var ways = map[string]func(j *testJob, mode string){
 	},
 }
 
+// byEveryWay runs a test for each mode and each way.
+func byEveryWay(t *testing.T, state string, test func(t *testing.T, mode string, abort func(*testJob))) {
+	t.Helper()
+	for way, abort := range ways {
+		for _, mode := range []string{"graceful", "force"} {
+			t.Run(state+"/"+mode+"/"+way, func(t *testing.T) {
+				test(t, mode, func(j *testJob) { abort(j, mode) })
+			})
+		}
+	}
+}
+
 func TestAbortByEveryWay(t *testing.T) {
 	_, c := startDev(t, t.TempDir())
 	for way, abort := range ways {
@@ -153,6 +165,40 @@ func TestAbortInEachState(t *testing.T) {
 	})
 }
 
+func TestAbortByEveryWayInOtherStates(t *testing.T) {
+	_, c := startDev(t, t.TempDir())
+	byEveryWay(t, "last playbook", func(t *testing.T, mode string, abort func(*testJob)) {
+		j := c.in(t).start("one").running(0)
+		abort(j)
+		want := "ABORTED"
+		if mode == "graceful" {
+			want = "SUCCESS"
+			j.reach("ABORTING")
+			j.finish(0)
+		}
+		require.Equal(t, mode, j.reach(want).Abort.Mode)
+		j.nothingLeft()
+	})
+	byEveryWay(t, "in recovery", func(t *testing.T, mode string, abort func(*testJob)) {
+		j := c.in(t).start("recovering").running(0)
+		j.touch("hold-recovery", "fail-0", "go-0")
+		j.reach("RECOVERING")
+		eventually(t, "recovery runs", func() bool { return j.exists("recovering") })
+		abort(j)
+		eventually(t, "the abort is seen", func() bool { a := j.get().Abort; return a != nil && a.SeenAt != "" })
+		require.NoError(t, os.Remove(j.file("hold-recovery")))
+		v := j.reach("FAILURE")
+		require.Equal(t, []string{"SUCCESS"}, statuses(v.Recovery))
+		require.Equal(t, "finished_first", v.Abort.Outcome)
+	})
+	final := c.start("missing")
+	final.reach("FAILURE")
+	byEveryWay(t, "final", func(t *testing.T, _ string, abort func(*testJob)) {
+		abort(final)
+		require.Equal(t, "FAILURE", final.get().Status)
+	})
+}
+
 func TestAbortAndRecovery(t *testing.T) {
 	_, c := startDev(t, t.TempDir())
 	t.Run("recovery runs after a force abort", func(t *testing.T) {
@@ -253,33 +299,41 @@ func TestSeparateProcesses(t *testing.T) {
 	c := startAPIServer(t, etcd)
 	dataDir := t.TempDir()
 
-	queued := c.start("one")
-	eventually(t, "a reason", func() bool { return strings.Contains(queued.get().Reason, "start an agent") })
+	var queued []*testJob
 	waiting := c.start("one")
-	require.Equal(t, "accepted", queued.abort("graceful", "").Outcome)
-	require.Equal(t, []string{"SKIPPED"}, statuses(queued.reach("ABORTED").Playbooks))
+	byEveryWay(t, "queued", func(t *testing.T, mode string, abort func(*testJob)) {
+		j := c.start("one")
+		eventually(t, "a reason", func() bool { return strings.Contains(j.get().Reason, "start an agent") })
+		abort(j)
+		v := j.reach("ABORTED")
+		require.Equal(t, mode, v.Abort.Mode)
+		require.Equal(t, []string{"SKIPPED"}, statuses(v.Playbooks))
+		queued = append(queued, j)
+	})
 
 	agent := spawnAgent(t, etcd, "node-1", dataDir)
 	agent.up()
 	waiting.running(0).finish(0)
 	waiting.reach("SUCCESS")
-	require.False(t, queued.exists("ran-0"), "a queued job that was aborted never starts")
+	for _, j := range queued {
+		require.False(t, j.exists("ran-0"), "a queued job that was aborted never starts")
+	}
 
-	t.Run("being assigned", func(t *testing.T) {
+	byEveryWay(t, "being assigned", func(t *testing.T, _ string, abort func(*testJob)) {
 		agent.signal(syscall.SIGSTOP)
 		j := c.in(t).start("one")
 		j.reach("STARTING")
-		j.abort("force", "")
+		abort(j)
 		agent.signal(syscall.SIGCONT)
 		require.Equal(t, []string{"SKIPPED"}, statuses(j.reach("ABORTED").Playbooks))
 		require.False(t, j.exists("ran-0"))
 	})
-	t.Run("between playbooks", func(t *testing.T) {
+	byEveryWay(t, "between playbooks", func(t *testing.T, _ string, abort func(*testJob)) {
 		j := c.in(t).start("three").running(0)
 		agent.signal(syscall.SIGSTOP)
 		j.finish(0)
 		eventually(t, "the playbook has ended", func() bool { return len(j.processes()) == 0 })
-		j.abort("graceful", "")
+		abort(j)
 		agent.signal(syscall.SIGCONT)
 		require.Equal(t, []string{"SUCCESS", "SKIPPED", "SKIPPED"}, statuses(j.reach("ABORTED").Playbooks))
 		require.False(t, j.exists("ran-1"))
