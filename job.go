@@ -1,9 +1,11 @@
 package quell
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
+	"unicode/utf8"
 )
 
 // Sizes of a job's values in etcd, in bytes (design: Keys in etcd).
@@ -11,6 +13,7 @@ const (
 	MaxSpecSize     = 1 << 20
 	MaxStateSize    = 64 << 10
 	MaxProgressSize = 4 << 10
+	MaxOutputSize   = 1 << 20
 )
 
 // FormatVersion is written into every value; a reader refuses a higher one.
@@ -18,19 +21,43 @@ const FormatVersion = 1
 
 // Spec is what a job was asked to do. It is written once.
 type Spec struct {
-	Version   int             `json:"version"`
-	ID        string          `json:"job_execution_id"`
-	Template  Template        `json:"template"` // a snapshot
-	Input     json.RawMessage `json:"input"`
-	Params    Params          `json:"params,omitzero"`
-	Requester string          `json:"requester,omitempty"`
-	CreatedAt time.Time       `json:"created_at"`
+	Version  int      `json:"version"`
+	ID       string   `json:"job_execution_id"`
+	Template Template `json:"template"` // a snapshot
+	// TemplateRevision is the template's mod revision then; 0: not known.
+	TemplateRevision int64           `json:"job_template_revision,omitempty"`
+	Input            json.RawMessage `json:"input"`
+	Params           Params          `json:"params,omitzero"`
+	Requester        string          `json:"requester,omitempty"`
+	CreatedAt        time.Time       `json:"created_at"`
+	// Timeouts of the request; they win over those of the template.
+	Timeout         Duration `json:"timeout,omitzero"`
+	PlaybookTimeout Duration `json:"playbook_timeout,omitzero"`
+	QueueTimeout    Duration `json:"queue_timeout,omitzero"`
+	OnLock          OnLock   `json:"on_lock,omitempty"`
+	ResumedFrom     string   `json:"resumed_from,omitempty"` // the job whose work this one goes on with
+	RerunOf         string   `json:"rerun_of,omitempty"`     // the job of which this one is a repetition
 }
+
+// OnLock says what becomes of a job whose locks another job holds.
+type OnLock string
+
+// What becomes of it. Empty is the same as wait.
+const (
+	OnLockWait OnLock = "wait" // it stays QUEUED until it is its turn
+	OnLockFail OnLock = "fail" // it fails, as in Contrail
+)
 
 // Params are a job's parameters beside its input.
 type Params struct {
 	DeviceList []string `json:"device_list,omitempty"`
+	// TransactionID groups jobs; empty: the job's own id.
+	TransactionID    string `json:"transaction_id,omitempty"`
+	TransactionDescr string `json:"transaction_descr,omitempty"`
 }
+
+// Transaction is the id of the group of jobs that this one belongs to.
+func (s Spec) Transaction() string { return cmp.Or(s.Params.TransactionID, s.ID) }
 
 // State is a job's status key: all that changes by transitions.
 type State struct {
@@ -41,20 +68,62 @@ type State struct {
 	Percentage float64         `json:"percentage_completed"`
 	Playbooks  []PlaybookState `json:"playbooks"`
 	Recovery   []PlaybookState `json:"recovery,omitempty"`
-	Abort      *AbortRecord    `json:"abort,omitempty"`
+	// Devices are those of the job, in the order in which they turned up; nil
+	// where it was never given any. One keeps its place.
+	Devices []Device `json:"devices,omitzero"`
+	// Locks are what the job wants for itself alone; nil: nothing.
+	Locks *LockScope   `json:"locks,omitempty"`
+	Abort *AbortRecord `json:"abort,omitempty"`
 	// Outcome is the final status to come, decided when recovery begins.
-	Outcome   Status     `json:"outcome,omitempty"`
-	StartedAt *time.Time `json:"started_at,omitempty"` // the first playbook's begin
-	EndedAt   *time.Time `json:"ended_at,omitempty"`
+	Outcome Status `json:"outcome,omitempty"`
+	// Fault is why the job cannot go on where no playbook's end says it: a
+	// time limit, a playbook that is missing. What runs then is killed.
+	Fault string `json:"fault,omitempty"`
+	// EarlyExit: a playbook's output asks to end the job well after it.
+	EarlyExit bool `json:"early_exit,omitempty"`
+	// Warnings are why a job that ends well ends as WARNING.
+	Warnings []string `json:"warnings,omitempty"`
+	// NoRecoveryOn are the ends after which recovery playbooks do not run.
+	NoRecoveryOn []RecoveryCase `json:"no_recovery_on,omitempty"`
+	StartedAt    *time.Time     `json:"started_at,omitempty"` // the first playbook's begin
+	EndedAt      *time.Time     `json:"ended_at,omitempty"`
 }
+
+// RecoveryCase is an end of a job after which recovery playbooks may run.
+type RecoveryCase string
+
+// The cases.
+const (
+	RecoveryOnFailure  RecoveryCase = "failure"
+	RecoveryOnForce    RecoveryCase = "force"
+	RecoveryOnGraceful RecoveryCase = "graceful"
+)
 
 // PlaybookState is the state of one playbook of a job.
 type PlaybookState struct {
-	URI      string         `json:"playbook_uri"`
+	URI      string         `json:"playbook_uri"` // or the executable
 	Status   PlaybookStatus `json:"status"`
 	ExitCode *int           `json:"exit_code,omitempty"`
 	Signal   string         `json:"signal,omitempty"` // such as KILL
 	Error    string         `json:"error,omitempty"`
+	// MultiDevice: there is a run for each device, and ExitCode, Signal and
+	// Error are those of the first that failed.
+	MultiDevice bool `json:"multi_device,omitempty"`
+	Unabortable bool `json:"unabortable,omitempty"`
+	// Try counts the repetitions that the playbook's output asked for, and
+	// RetriesLeft those that it may still ask for.
+	Try         int `json:"try,omitempty"`
+	RetriesLeft int `json:"retries_left,omitempty"`
+	// Letters has a letter for each device while the playbook goes on with
+	// them: as in Device, and '.' where the playbook does not concern it. A
+	// small letter says that a run asked for a repetition on this device.
+	Letters string      `json:"device_states,omitempty"`
+	Runs    []DeviceRun `json:"device_runs,omitempty"` // in progress
+	// Counts of the devices whose run ended well and badly, once it has ended.
+	Succeeded int `json:"devices_succeeded,omitempty"`
+	Failed    int `json:"devices_failed,omitempty"`
+	// From is the job in which the playbook ended, where that one was resumed.
+	From string `json:"from,omitempty"`
 	// Leftovers are processes that were still there when the main one had
 	// ended, and were killed; LeftoverCount counts those not listed, too.
 	Leftovers     []Process `json:"leftovers,omitempty"`
@@ -64,6 +133,13 @@ type PlaybookState struct {
 	BegunAt   *time.Time `json:"begun_at,omitempty"`
 	StartedAt *time.Time `json:"started_at,omitempty"`
 	EndedAt   *time.Time `json:"ended_at,omitempty"`
+}
+
+// DeviceRun is a run in progress of a playbook on one device.
+type DeviceRun struct {
+	Device  int       `json:"device"` // its place in the job's devices, from 1
+	BegunAt time.Time `json:"begun_at"`
+	Started bool      `json:"started,omitempty"` // its process has been
 }
 
 // Process names a process of a run. Its arguments are left out, since they
@@ -121,7 +197,9 @@ type Progress struct {
 type Job struct {
 	Spec          Spec
 	State         State
-	Progress      *Progress // nil: none stored
+	Progress      *Progress       // nil: none stored
+	Output        json.RawMessage // an object; nil: its playbooks gave nothing back yet
+	ResumedAs     string          // the job that goes on with this one's work
 	Intent        *StoredIntent
 	SpecRevision  int64 // the spec's create revision: the job's age
 	StateRevision int64 // the status' mod revision
@@ -131,15 +209,74 @@ type Job struct {
 }
 
 // NewState is the state of a job that has just been accepted.
-func NewState(t Template) State {
-	s := State{Version: FormatVersion, Status: StatusQueued}
-	for _, p := range t.Playbooks {
-		s.Playbooks = append(s.Playbooks, PlaybookState{URI: p.URI, Status: PlaybookPending})
+func NewState(spec Spec) State {
+	t := spec.Template
+	return State{
+		Version: FormatVersion, Status: StatusQueued,
+		Playbooks: newPlaybooks(t.Playbooks), Recovery: newPlaybooks(t.RecoveryPlaybooks),
+		Devices: newDevices(spec.Params.DeviceList), Locks: newLockScope(spec), NoRecoveryOn: t.Recovery.excluded(),
 	}
-	for _, p := range t.RecoveryPlaybooks {
-		s.Recovery = append(s.Recovery, PlaybookState{URI: p.URI, Status: PlaybookPending})
+}
+
+// Check says what is wrong with what a job is asked to do, if anything:
+// devices that are missing or are not names, a status that would not fit. The
+// input is not looked at.
+func (s Spec) Check() error {
+	if err := CheckDeviceIDs(s.Params.DeviceList); err != nil {
+		return err
 	}
-	return s
+	state := NewState(s)
+	if state.Locks != nil && len(state.Locks.Fabric) > maxFabric {
+		return Errorf(CodeInvalid, "the fabric_fq_name %q is longer than %d bytes", excerpt(state.Locks.Fabric), maxFabric)
+	}
+	// The devices of a first playbook can come from nowhere else.
+	if p := s.Template.Playbooks; len(p) > 0 && p[0].MultiDevice && len(s.Params.DeviceList) == 0 {
+		return Errorf(CodeInvalid, "the job template %s runs %s once for each device: give params.device_list", s.Template.FQName, excerpt(p[0].Name()))
+	}
+	for _, text := range []string{s.Params.TransactionID, s.Params.TransactionDescr} {
+		if len(text) > maxTransaction || !utf8.ValidString(text) {
+			return Errorf(CodeInvalid, "the transaction_id or transaction_descr %q is longer than %d bytes or no UTF-8", excerpt(text), maxTransaction)
+		}
+	}
+	return state.checkSize(state.Devices)
+}
+
+const (
+	maxFabric      = 256
+	maxTransaction = 1024
+)
+
+func newPlaybooks(list []Playbook) []PlaybookState {
+	var states []PlaybookState
+	for _, p := range list {
+		retries := DefaultRetries
+		if p.MaxRetries != nil {
+			retries = *p.MaxRetries
+		}
+		states = append(states, PlaybookState{
+			URI: p.Name(), Status: PlaybookPending, MultiDevice: p.MultiDevice, Unabortable: !p.MayKill(), RetriesLeft: retries,
+		})
+	}
+	return states
+}
+
+func (p RecoveryPolicy) excluded() []RecoveryCase {
+	var list []RecoveryCase
+	for _, c := range []struct {
+		runs *bool
+		name RecoveryCase
+	}{{p.OnFailure, RecoveryOnFailure}, {p.OnForce, RecoveryOnForce}, {p.OnGraceful, RecoveryOnGraceful}} {
+		if c.runs != nil && !*c.runs {
+			list = append(list, c.name)
+		}
+	}
+	return list
+}
+
+// Output is a job's output key: what its playbooks gave back.
+type Output struct {
+	Version int             `json:"version"`
+	Output  json.RawMessage `json:"output"` // an object
 }
 
 // NodeInfo is what an agent tells of its node.

@@ -241,7 +241,7 @@ func TestBetweenPlaybooks(t *testing.T) {
 		}
 		o.state.Observe(o.effective(), o.now)
 		assert.Equal(t, tt.status, string(o.state.Status), tt)
-		assert.Equal(t, tt.next, next(o.state, o.template, o.now), tt)
+		assert.Equal(t, tt.next, next(o.state, o.rules, o.now), tt)
 	}
 }
 
@@ -268,7 +268,7 @@ func TestAssignedButNotBegun(t *testing.T) {
 		o.state.Observe(o.effective(), o.now)
 		assert.Equal(t, quell.StatusStarting, o.state.Status)
 		assert.Equal(t, "node-1", o.state.Node)
-		assert.Equal(t, want, next(o.state, o.template, o.now), intent)
+		assert.Equal(t, want, next(o.state, o.rules, o.now), intent)
 	}
 }
 
@@ -364,7 +364,7 @@ func TestMethodsOutOfTurn(t *testing.T) {
 	t.Run("a second end, a second begin", func(t *testing.T) {
 		o := live(newOwner(t, template()), "place; ok")
 		before := encode(t, o.state)
-		o.state.Begin(quell.RunRef{}, o.now.Add(1))
+		o.state.Begin([]quell.RunRef{{}}, o.now.Add(1))
 		o.state.Started(quell.RunRef{}, o.now.Add(1))
 		o.state.Ended(quell.RunRef{}, quell.RunResult{ExitCode: 1})
 		o.state.Assign("node-2")
@@ -379,7 +379,7 @@ func unchanged(t testing.TB, o *owner) {
 	changed := s.Observe(quell.Effective{Intent: quell.Intent{Mode: quell.Force}, Error: "x", Own: true}, later)
 	require.False(t, changed)
 	for _, run := range []quell.RunRef{{}, {Index: 1}, {Recovery: true}} {
-		s.Begin(run, later)
+		s.Begin([]quell.RunRef{run}, later)
 		s.Started(run, later)
 		s.Ended(run, quell.RunResult{Killed: quell.CauseAbort})
 	}
@@ -388,5 +388,5 @@ func unchanged(t testing.TB, o *owner) {
 	s.SetProgress(o.template, 1)
 	s.Finish(later)
 	require.Equal(t, before, encode(t, s), "final is final")
-	require.Equal(t, quell.ActNone, s.Next(o.template, later).Action)
+	require.Equal(t, quell.ActNone, s.Next(o.rules, later).Action)
 }

@@ -24,20 +24,30 @@ const jobRevision = 10
 type owner struct {
 	t        testing.TB
 	template quell.Template
+	rules    quell.Rules
 	state    quell.State
 	now      time.Time
 	revision int64
 	own      *quell.StoredIntent
 	all      []quell.StoredIntent
-	idle     bool     // begun runs are not started at once
-	kept     bool     // the state stays in memory: the owner is never restarted
-	killed   string   // the cause for which the current run was last told to die
-	trace    []string // what the owner did
+	idle     bool                         // begun runs are not started at once
+	kept     bool                         // the state stays in memory: the owner is never restarted
+	killed   map[quell.RunRef]quell.Cause // the runs that were told to die
+	taken    map[string]string            // devices that other jobs have locked
+	trace    []string                     // what the owner did
 }
 
 func newOwner(t testing.TB, template quell.Template) *owner {
-	require.NoError(t, template.Check())
-	return &owner{t: t, template: template, state: quell.NewState(template), now: t0, revision: jobRevision + 1}
+	return newOwnerOf(t, quell.Spec{ID: "x", Template: template}, quell.Limits{})
+}
+
+// newOwnerOf is the owner of a job of this spec, whose template has a name.
+func newOwnerOf(t testing.TB, spec quell.Spec, limits quell.Limits) *owner {
+	require.NoError(t, spec.Template.Check())
+	return &owner{
+		t: t, template: spec.Template, rules: spec.Rules(limits), state: quell.NewState(spec), now: t0, revision: jobRevision + 1,
+		killed: map[quell.RunRef]quell.Cause{}, taken: map[string]string{},
+	}
 }
 
 func (o *owner) effective() quell.Effective {
@@ -55,14 +65,24 @@ func (o *owner) tell(event string) {
 	case "fail":
 		o.end(quell.RunResult{ExitCode: 2})
 	case "dies": // of the kill that was ordered
-		require.NotEmpty(o.t, o.killed, "nobody killed the run")
-		o.end(quell.RunResult{Killed: quell.Cause(o.killed), Signal: "KILL", SignalledAt: o.now})
+		run, _ := o.state.Current()
+		require.NotEmpty(o.t, o.killed[run], "nobody killed the run")
+		o.end(quell.RunResult{Killed: o.killed[run], Signal: "KILL", SignalledAt: o.now})
 	case "killed": // for an abort that the state need not know
 		o.end(quell.RunResult{Killed: quell.CauseAbort, Signal: "KILL", SignalledAt: o.now})
 	case "barred":
 		o.end(quell.RunResult{NeverStarted: true, Killed: quell.CauseAbort, SignalledAt: o.now})
 	case "broken":
 		o.end(quell.RunResult{NeverStarted: true, Error: "no such file"})
+	case "gives": // the current run ends well, with this output
+		o.end(quell.RunResult{Report: report(o.t, rest)})
+	case "on": // something happens to the run on one device
+		device, how, _ := strings.Cut(rest, " ")
+		o.onDevice(device, how)
+	case "locked":
+		o.taken[rest] = "job-2"
+	case "fault":
+		o.state.Fail(rest)
 	case "idle":
 		o.idle = true
 	case "withdraw":
@@ -97,12 +117,70 @@ func (o *owner) read(key, value string) *quell.StoredIntent {
 func (o *owner) end(r quell.RunResult) {
 	run, ok := o.state.Current()
 	require.True(o.t, ok, "no run is in progress")
+	o.endRun(run, r)
+}
+
+func (o *owner) endRun(run quell.RunRef, r quell.RunResult) {
 	r.EndedAt, r.DeadAt = o.now, o.now
 	if !r.NeverStarted {
 		r.StartedAt = o.now
 	}
-	o.killed = ""
+	delete(o.killed, run)
 	o.state.Ended(run, r)
+}
+
+// onDevice ends the run on a device: ok, changed, fail, dies, or with an
+// output.
+func (o *owner) onDevice(device, how string) {
+	for _, run := range o.state.CurrentRuns() {
+		if run.Device == 0 || o.state.Devices[run.Device-1].ID != device {
+			continue
+		}
+		r := quell.RunResult{}
+		switch how {
+		case "ok":
+		case "changed":
+			r.Changed = true
+		case "fail":
+			r.ExitCode = 2
+		case "dies":
+			require.NotEmpty(o.t, o.killed[run], "nobody killed the run")
+			r = quell.RunResult{Killed: o.killed[run], Signal: "KILL", SignalledAt: o.now}
+		default:
+			r.Report = report(o.t, how)
+		}
+		o.endRun(run, r)
+		return
+	}
+	require.Fail(o.t, "no run is in progress on device "+device)
+}
+
+// report reads an output in short: words such as "early", "failure=…",
+// "warning=…", "retry=a,b", "devices=a,b" or "devices=".
+func report(t testing.TB, text string) quell.Report {
+	var r quell.Report
+	for word := range strings.FieldsSeq(text) {
+		name, value, _ := strings.Cut(word, "=")
+		list := []string{}
+		if value != "" {
+			list = strings.Split(value, ",")
+		}
+		switch name {
+		case "early":
+			r.EarlyExit = true
+		case "failure":
+			r.Failure = value
+		case "warning":
+			r.Warning = value
+		case "retry":
+			r.Retry = list
+		case "devices":
+			r.Devices = list
+		default:
+			require.Fail(t, "no such output", word)
+		}
+	}
+	return r
 }
 
 // react does what has to be done until there is nothing but to wait.
@@ -110,28 +188,46 @@ func (o *owner) react() {
 	for {
 		o.restart()
 		o.state.Observe(o.effective(), o.now)
-		step := o.state.Next(o.template, o.now)
+		o.state.Expire(o.rules, o.now)
+		step := o.state.Next(o.rules, o.now)
+		for _, k := range step.Kill {
+			if o.killed[k.Run] == "" {
+				o.killed[k.Run] = k.Cause
+				o.did("kill " + k.Run.Name() + " " + string(k.Cause))
+			}
+		}
 		switch step.Action {
 		case quell.ActBegin:
-			o.did("begin " + step.Run.Name())
-			o.state.Begin(step.Run, o.now)
+			o.did("begin " + names(step.Begin))
+			o.state.Begin(step.Begin, o.now)
 			if o.restart(); !o.idle {
-				o.state.Started(step.Run, o.now)
+				for _, run := range step.Begin {
+					o.state.Started(run, o.now)
+				}
 			}
+		case quell.ActLock:
+			o.did("lock " + fmt.Sprint(o.state.LocksToTake()))
+			o.state.Locked(o.taken)
+		case quell.ActPass:
+			o.did("pass " + step.Pass.Name())
+			o.state.Pass(step.Pass, o.now)
 		case quell.ActFinish:
 			o.did("finish")
 			o.state.Finish(o.now)
 			require.True(o.t, o.state.Status.Final())
-		case quell.ActKill:
-			if o.killed == "" {
-				o.killed = string(step.Cause)
-				o.did("kill " + step.Run.Name() + " " + o.killed)
-			}
-			return
 		default:
 			return
 		}
 	}
+}
+
+// names joins the names of runs.
+func names(runs []quell.RunRef) string {
+	var list []string
+	for _, run := range runs {
+		list = append(list, run.Name())
+	}
+	return strings.Join(list, " ")
 }
 
 func (o *owner) did(what string) { o.trace = append(o.trace, what) }
@@ -186,24 +282,33 @@ func runs(s quell.State) string {
 
 // next is the step in words, its time limit counted from t0. A finish is made
 // on a copy, to tell how it ends.
-func next(s quell.State, t quell.Template, now time.Time) string {
-	step := s.Next(t, now)
-	words := string(step.Action)
+func next(s quell.State, r quell.Rules, now time.Time) string {
+	step := s.Next(r, now)
+	words := ""
+	for _, k := range step.Kill {
+		words += "kill " + k.Run.Name() + " " + string(k.Cause) + " "
+	}
 	switch step.Action {
 	case quell.ActBegin:
-		words += " " + step.Run.Name()
-	case quell.ActKill:
-		words += " " + step.Run.Name() + " " + string(step.Cause)
+		words += "begin " + names(step.Begin)
+	case quell.ActPass:
+		words += "pass " + step.Pass.Name()
 	case quell.ActWait:
-		if words += " " + step.Run.Name(); !step.Until.IsZero() {
+		if len(step.Kill) > 0 {
+			break
+		}
+		words += "wait " + names(s.CurrentRuns())
+		if !step.Until.IsZero() {
 			words += " until " + step.Until.Sub(t0).String()
 		}
 	case quell.ActFinish:
 		s.Finish(now)
-		words += " " + string(s.Status)
+		words += "finish " + string(s.Status)
 		if s.Abort != nil {
 			words += " " + string(s.Abort.Outcome)
 		}
+	default:
+		words += string(step.Action)
 	}
 	return strings.TrimSpace(words)
 }

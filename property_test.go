@@ -82,7 +82,7 @@ func (c *checked) live(random *rand.Rand) {
 		switch _, running := c.state.Current(); {
 		case !running:
 			c.happens("place")
-		case c.killed != "":
+		case len(c.killed) > 0:
 			c.happens("dies")
 		default:
 			c.happens("ok")
@@ -98,7 +98,7 @@ func (c *checked) randomEvent(random *rand.Rand) string {
 	}
 	if _, running := c.state.Current(); running {
 		events = append(events, "ok", "ok", "ok", "ok", "ok", "fail", "broken", "survives")
-		if c.killed != "" {
+		if len(c.killed) > 0 {
 			events = append(events, "dies", "dies", "dies", "dies")
 		}
 	}
@@ -177,7 +177,7 @@ func (c *checked) check() {
 	require.True(t, c.wanted || s.Abort == nil || s.Abort.Mode == "", "an abort that nobody wanted")
 	require.LessOrEqual(t, len(encode(t, s)), quell.MaxStateSize)
 	if !s.Status.Final() {
-		require.Equal(t, c.killed != "", s.Next(c.template, c.now).Action == quell.ActKill, "a kill is ordered until the run is dead")
+		require.Equal(t, len(c.killed) > 0, len(s.Next(c.rules, c.now).Kill) > 0, "a kill is ordered until the run is dead")
 		return
 	}
 	require.Zero(t, running)

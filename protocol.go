@@ -3,6 +3,7 @@ package quell
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,29 +21,41 @@ import (
 // a plain copy is a snapshot: an owner whose transition was refused goes on
 // from the copy that it took before. A final state is never changed.
 
-// RunRef names a run of a job: one of its playbooks or recovery playbooks.
+// RunRef names a run of a job: one of its playbooks or recovery playbooks, or
+// one of these on one device.
 type RunRef struct {
 	Recovery bool
 	Index    int
+	Device   int // its place in the job's devices, from 1; 0: the run is of no device
+	Try      int // which repetition, 0 the first run
 }
 
 // Name is the run's name, a path component.
 func (r RunRef) Name() string {
+	name := "playbook"
 	if r.Recovery {
-		return fmt.Sprintf("recovery-%d", r.Index)
+		name = "recovery"
 	}
-	return fmt.Sprintf("playbook-%d", r.Index)
+	name = fmt.Sprintf("%s-%d", name, r.Index)
+	if r.Device > 0 {
+		name += fmt.Sprintf("-device-%d", r.Device)
+	}
+	if r.Try > 0 {
+		name += fmt.Sprintf("-try-%d", r.Try)
+	}
+	return name
 }
 
-// Action is what a job's owner has to do next.
+// Action is what a job's owner has to do next, beside killing.
 type Action string
 
 // The actions.
 const (
 	ActWait   Action = "wait"   // for an event, at the latest until Step.Until
 	ActPlace  Action = "place"  // find a node for it
-	ActBegin  Action = "begin"  // start Step.Run
-	ActKill   Action = "kill"   // kill the tree of Step.Run because of Step.Cause, and wait for its end
+	ActBegin  Action = "begin"  // start Step.Begin
+	ActLock   Action = "lock"   // take the locks of LocksToTake, and tell by Locked
+	ActPass   Action = "pass"   // tell by Pass that Step.Pass has no device to run on
 	ActFinish Action = "finish" // make it final
 	ActNone   Action = "none"   // it is final
 )
@@ -53,16 +66,24 @@ type Cause string
 // The causes.
 const (
 	CauseAbort   Cause = "abort"
-	CauseTimeout Cause = "timeout"
-	CauseDisown  Cause = "disown" // the job belongs to somebody else now
+	CauseTimeout Cause = "timeout" // its own time limit has passed
+	CauseFault   Cause = "fault"   // the job cannot go on: see State.Fault
+	CauseDisown  Cause = "disown"  // the job belongs to somebody else now
 )
 
-// Step is one action with what belongs to it.
+// Step is what a job's owner has to do: kill some runs, and one action.
 type Step struct {
 	Action Action
-	Run    RunRef
-	Cause  Cause
+	Begin  []RunRef
+	Pass   RunRef
+	Kill   []Kill    // kill their trees, and wait for their ends
 	Until  time.Time // zero: no limit
+}
+
+// Kill is one run that has to die.
+type Kill struct {
+	Run   RunRef
+	Cause Cause
 }
 
 // RunResult is how a run ended.
@@ -78,6 +99,20 @@ type RunResult struct {
 	EndedAt       time.Time
 	SignalledAt   time.Time // when it was killed
 	DeadAt        time.Time // when nothing was left of its tree
+	Changed       bool      // a task changed something
+	Report        Report    // what its output asks for
+}
+
+// Report is what a run's output says of the run and of what comes after it
+// (contrail.md: How a job runs there).
+type Report struct {
+	Failure   string   // why it counts as failed
+	Warning   string   // why the job is to end as WARNING
+	EarlyExit bool     // the job ends well after this playbook
+	Retry     []string // devices for which the playbook is run again
+	// Devices are those of device_json, from now on the job's; nil: it has
+	// none.
+	Devices []string
 }
 
 // Observe folds what is wanted of the job now into its state and says whether
@@ -116,6 +151,9 @@ func (s *State) Observe(in Effective, now time.Time) bool {
 	if s.Status == StatusAborting && !s.Abort.Pending() {
 		s.Status, changed = StatusInProgress, true
 	}
+	if s.Outcome == "" && (s.Status == StatusInProgress || s.Status == StatusAborting) && s.Reason != s.waits() {
+		s.Reason, changed = s.waits(), true
+	}
 	if changed {
 		s.fit()
 	}
@@ -135,12 +173,36 @@ func (s *State) withdraws(in Effective) bool {
 
 // AbortTookEffect says whether an abort has decided already how the job ends.
 func (s *State) AbortTookEffect() bool {
-	return s.Outcome == StatusAborted || s.Outcome == "" && slices.ContainsFunc(s.Playbooks, PlaybookState.cutShort)
+	return s.Outcome == StatusAborted || s.Outcome == "" && s.Fault == "" && slices.ContainsFunc(s.Playbooks, PlaybookState.cutShort)
 }
 
-// cutShort says whether an abort killed the playbook or kept it from starting.
+// cutShort says whether an abort killed the playbook, or kept it from
+// starting, on one of its devices at least.
 func (p PlaybookState) cutShort() bool {
-	return p.Status == PlaybookInterrupted || p.Status == PlaybookSkipped
+	return p.Status == PlaybookInterrupted || p.Status == PlaybookSkipped || p.count("I")+p.count("K") > 0
+}
+
+// waits says what a force abort waits for, if it does: a playbook that must
+// not be interrupted.
+func (s *State) waits() string {
+	if !s.forced() {
+		return ""
+	}
+	return s.WaitsFor(s.Abort.Intent())
+}
+
+// WaitsFor says why an abort with this intent would have to wait now; empty:
+// it would not, or, being graceful, waits for whatever runs.
+func (s *State) WaitsFor(i Intent) string {
+	if i.Mode != Force || i.Override {
+		return ""
+	}
+	for _, run := range s.CurrentRuns() {
+		if p := s.Playbook(run); p.Unabortable && (!run.Recovery || i.NoRecovery) {
+			return fmt.Sprintf("the abort waits for the end of playbook %s, which must not be interrupted; override kills it all the same", excerpt(p.URI))
+		}
+	}
+	return ""
 }
 
 func (s *State) observeError(text string) bool {
@@ -159,84 +221,131 @@ func (s *State) observeError(text string) bool {
 	return true
 }
 
-// Next says what the owner has to do. It must have observed the intents.
-func (s *State) Next(t Template, now time.Time) Step {
+// Next says what the owner has to do. It must have observed the intents and
+// asked Expire.
+func (s *State) Next(r Rules, now time.Time) Step {
 	if s.Status.Final() {
 		return Step{Action: ActNone}
 	}
-	if run, ok := s.Current(); ok {
-		return s.nextInRun(t, run, now)
+	step := Step{Action: ActWait}
+	current := s.CurrentRuns()
+	for _, run := range current {
+		s.nextInRun(r, run, now, &step)
+	}
+	if len(current) > 0 {
+		step.soonest(s.forceAt())
+		step.soonest(s.jobUntil(r))
+		// While some devices are worked on, others can begin.
+		if step.Begin = s.furtherDevices(current[0], r.MaxDevices-len(current)); len(step.Begin) > 0 {
+			step.Action = ActBegin
+		}
+		return step
 	}
 	outcome := s.decide()
 	switch {
 	case outcome == "" && s.Status == StatusQueued:
 		return Step{Action: ActPlace}
+	case outcome == "" && len(s.LocksToTake()) > 0:
+		return Step{Action: ActLock}
 	case outcome == "":
-		return Step{Action: ActBegin, Run: RunRef{Index: s.firstPending(s.Playbooks)}}
+		return s.first(RunRef{Index: s.firstPending(s.Playbooks)}, r.MaxDevices)
 	case s.recovers(outcome):
-		return Step{Action: ActBegin, Run: RunRef{Recovery: true, Index: s.firstPending(s.Recovery)}}
+		return s.first(RunRef{Recovery: true, Index: s.firstPending(s.Recovery)}, r.MaxDevices)
 	}
 	return Step{Action: ActFinish}
 }
 
-// nextInRun says what to do while a run is in progress: kill it, or wait.
-func (s *State) nextInRun(t Template, run RunRef, now time.Time) Step {
-	playbook, state := t.Playbook(run), s.Playbook(run)
-	kill := s.Abort.Pending() && s.Abort.Mode == Force
-	if run.Recovery {
-		kill = kill && s.Abort.NoRecovery
+// soonest brings the step's time limit forward; zero: no limit.
+func (s *Step) soonest(at time.Time) {
+	if !at.IsZero() && (s.Until.IsZero() || at.Before(s.Until)) {
+		s.Until = at
 	}
-	if kill && (playbook.MayKill() || s.Abort.Override) {
-		return Step{Action: ActKill, Run: run, Cause: CauseAbort}
-	}
-	wait := Step{Action: ActWait, Run: run}
-	if limit := time.Duration(playbook.Timeout); limit > 0 {
-		wait.Until = state.BegunAt.Add(limit)
-		if !now.Before(wait.Until) {
-			return Step{Action: ActKill, Run: run, Cause: CauseTimeout}
-		}
-	}
-	if a := s.Abort; a.Pending() && a.Mode == Graceful && a.ForceAt != nil {
-		if wait.Until.IsZero() || a.ForceAt.Before(wait.Until) {
-			wait.Until = *a.ForceAt
-		}
-	}
-	return wait
 }
 
-// Bars says whether a run that was begun, and is known not to have started,
-// must not start any more: an abort was seen since.
-func (s *State) Bars(run RunRef) bool {
-	if run.Recovery {
-		return s.Abort.Pending() && s.Abort.NoRecovery
+// nextInRun says what to do while a run is in progress: kill it, or wait.
+func (s *State) nextInRun(r Rules, run RunRef, now time.Time, step *Step) {
+	p := s.Playbook(run)
+	var a AbortRecord
+	if s.Abort != nil {
+		a = *s.Abort
 	}
-	return s.Abort.Pending()
+	kill := func(cause Cause) { step.Kill = append(step.Kill, Kill{run, cause}) }
+	switch {
+	case s.forced() && (!run.Recovery || a.NoRecovery) && (!p.Unabortable || a.Override):
+		kill(CauseAbort)
+		return
+	case s.Fault != "" && !run.Recovery && !p.Unabortable:
+		kill(CauseFault)
+		return
+	}
+	if limit := r.RunLimit(run); limit > 0 {
+		until := s.begunAt(run).Add(limit)
+		if !now.Before(until) {
+			kill(CauseTimeout)
+			return
+		}
+		step.soonest(until)
+	}
+}
+
+// forceAt is when a graceful abort turns to force; zero: never.
+func (s *State) forceAt() time.Time {
+	if a := s.Abort; a.Pending() && a.Mode == Graceful && a.ForceAt != nil {
+		return *a.ForceAt
+	}
+	return time.Time{}
+}
+
+// Bars says why a run that was begun, and is known not to have started, must
+// not start any more; empty: it may.
+func (s *State) Bars(run RunRef) Cause {
+	switch {
+	case s.Abort.Pending() && (!run.Recovery || s.Abort.NoRecovery):
+		return CauseAbort
+	case s.Fault != "" && !run.Recovery:
+		return CauseFault
+	}
+	return ""
 }
 
 // decide returns the final status that the job is heading for, or "" while
 // its playbooks go on.
 func (s *State) decide() Status {
-	if s.Outcome != "" {
+	switch {
+	case s.Outcome != "":
 		return s.Outcome
+	case s.Fault != "":
+		return StatusFailure
 	}
 	pending := false
 	for _, p := range s.Playbooks {
-		switch p.Status {
-		case PlaybookFailure:
+		switch {
+		case p.Status == PlaybookFailure:
 			return StatusFailure
-		case PlaybookInterrupted, PlaybookSkipped:
+		case p.cutShort():
 			return StatusAborted
-		case PlaybookPending, PlaybookRunning:
+		case p.Status == PlaybookPending || p.Status == PlaybookRunning:
 			pending = true
 		}
 	}
 	switch {
-	case !pending:
-		return StatusSuccess
-	case s.Abort.Pending():
+	case pending && s.EarlyExit && !s.halfDone():
+	case pending && s.Abort.Pending():
 		return StatusAborted
+	case pending:
+		return ""
 	}
-	return ""
+	if len(s.Warnings) > 0 || slices.ContainsFunc(s.Devices, func(d Device) bool { return d.Status == PlaybookFailure }) {
+		return StatusWarning
+	}
+	return StatusSuccess
+}
+
+// halfDone says whether a playbook was begun and has not ended.
+func (s *State) halfDone() bool {
+	return slices.ContainsFunc(s.Playbooks, func(p PlaybookState) bool {
+		return p.EndedAt == nil && (p.BegunAt != nil || p.Letters != "" || p.Try > 0)
+	})
 }
 
 // recovers says whether a recovery playbook has to run before the job ends as
@@ -247,24 +356,77 @@ func (s *State) recovers(outcome Status) bool {
 
 // recoverable is recovers where nobody says recovery: false.
 func (s *State) recoverable(outcome Status) bool {
-	started := slices.ContainsFunc(s.Playbooks, func(p PlaybookState) bool { return p.StartedAt != nil })
-	return outcome != StatusSuccess && started && s.firstPending(s.Recovery) >= 0
+	if outcome == StatusSuccess || outcome == StatusWarning || s.firstPending(s.Recovery) < 0 {
+		return false
+	}
+	how := RecoveryOnFailure
+	if outcome == StatusAborted {
+		if how = RecoveryOnGraceful; s.Abort != nil && s.Abort.Mode == Force {
+			how = RecoveryOnForce
+		}
+	}
+	// Once they have begun they all run, however the abort goes on.
+	begun := slices.ContainsFunc(s.Recovery, func(p PlaybookState) bool { return p.BegunAt != nil })
+	if !begun && slices.Contains(s.NoRecoveryOn, how) {
+		return false
+	}
+	return slices.ContainsFunc(s.Playbooks, func(p PlaybookState) bool { return p.StartedAt != nil && p.From == "" })
 }
 
-// Current returns the run that was begun and has not ended.
-func (s *State) Current() (RunRef, bool) {
+// CurrentRuns returns the runs that were begun and have not ended: one, or
+// several of one playbook on as many devices.
+func (s *State) CurrentRuns() []RunRef {
 	for _, recovery := range []bool{false, true} {
 		list := s.Playbooks
 		if recovery {
 			list = s.Recovery
 		}
 		for i, p := range list {
-			if p.BegunAt != nil && p.EndedAt == nil {
-				return RunRef{Recovery: recovery, Index: i}, true
+			run := RunRef{Recovery: recovery, Index: i, Try: p.Try}
+			if !p.MultiDevice && p.BegunAt != nil && p.EndedAt == nil {
+				return []RunRef{run}
+			}
+			var runs []RunRef
+			for _, d := range p.Runs {
+				run.Device = d.Device
+				runs = append(runs, run)
+			}
+			if len(runs) > 0 {
+				return runs
 			}
 		}
 	}
+	return nil
+}
+
+// Current returns the first of the runs in progress.
+func (s *State) Current() (RunRef, bool) {
+	if runs := s.CurrentRuns(); len(runs) > 0 {
+		return runs[0], true
+	}
 	return RunRef{}, false
+}
+
+// begunAt is when the run in progress was begun.
+func (s *State) begunAt(run RunRef) time.Time {
+	p := s.Playbook(run)
+	if d := p.run(run); d != nil {
+		return d.BegunAt
+	}
+	if p.BegunAt == nil {
+		return time.Time{}
+	}
+	return *p.BegunAt
+}
+
+// Running says whether the run's process is known to have been started.
+func (s *State) Running(run RunRef) bool {
+	p := s.Playbook(run)
+	if run.Device > 0 {
+		d := p.run(run)
+		return d != nil && d.Started
+	}
+	return p.Status == PlaybookRunning
 }
 
 // Playbook returns the state of the run's playbook, to be read. The pointer
@@ -284,9 +446,11 @@ func (t Template) Playbook(run RunRef) Playbook {
 	return t.Playbooks[run.Index]
 }
 
+// firstPending is the first that is not through, which, where no run is in
+// progress, is the one to begin or to go on with.
 func (s *State) firstPending(list []PlaybookState) int {
 	for i, p := range list {
-		if p.Status == PlaybookPending {
+		if p.Status == PlaybookPending || p.Status == PlaybookRunning {
 			return i
 		}
 	}
@@ -301,43 +465,65 @@ func (s *State) Assign(node string) {
 	s.Status, s.Node, s.Reason = StatusStarting, node, ""
 }
 
-// Begin marks the run as allowed to start. Nothing may be started before this
-// is stored.
-func (s *State) Begin(run RunRef, now time.Time) {
-	if s.Status.Final() || s.Playbook(run).BegunAt != nil {
+// Begin marks runs, all of one playbook, as allowed to start. None may be
+// started before this is stored.
+func (s *State) Begin(runs []RunRef, now time.Time) {
+	if s.Status.Final() || len(runs) == 0 {
 		return
 	}
 	s.unshare()
-	if run.Recovery {
-		if s.Outcome == "" {
-			s.Outcome = s.decide()
-			s.Reason = s.reason()
-			s.skipPending(s.Playbooks)
-		}
-		s.Status = StatusRecovering
-	} else {
-		s.Status = StatusInProgress
-		if s.StartedAt == nil {
-			s.StartedAt = &now
+	s.enter(runs[0], now)
+	if !runs[0].Recovery && s.StartedAt == nil {
+		s.StartedAt = &now
+	}
+	for _, run := range runs {
+		p := s.Playbook(run)
+		switch {
+		case run.Device > 0:
+			s.beginDevice(run, now)
+		case p.BegunAt == nil:
+			p.BegunAt = &now
 		}
 	}
-	s.Playbook(run).BegunAt = &now
 	s.fit()
+}
+
+// enter sets what holds as soon as a playbook begins: a first recovery
+// playbook decides how the job ends.
+func (s *State) enter(run RunRef, now time.Time) {
+	if !run.Recovery {
+		s.Status = StatusInProgress
+		return
+	}
+	if s.Outcome == "" {
+		s.Outcome = s.decide()
+		s.Reason = s.reason()
+		s.closePlaybooks(now)
+	}
+	s.Status = StatusRecovering
 }
 
 // Started marks the run's process as started.
 func (s *State) Started(run RunRef, at time.Time) {
-	if s.Status.Final() || s.Playbook(run).EndedAt != nil {
+	if s.Status.Final() || !slices.Contains(s.CurrentRuns(), run) {
 		return
 	}
 	s.unshare()
 	p := s.Playbook(run)
-	p.Status, p.StartedAt = PlaybookRunning, &at
+	if p.Status = PlaybookRunning; p.StartedAt == nil {
+		p.StartedAt = &at
+	}
+	if run.Device > 0 {
+		p.run(run).Started = true
+		if !run.Recovery {
+			s.Devices[run.Device-1].Status = PlaybookRunning
+		}
+	}
 	s.fit()
 }
 
-// Survived records what a kill of the current run has not brought down yet.
-// signalledAt may be zero where it is not known.
+// Survived records what the kills of the current runs have not brought down
+// yet. signalledAt may be zero where it is not known.
 func (s *State) Survived(survivors []Process, signalledAt time.Time) {
 	if s.Status.Final() || !s.Abort.Pending() {
 		return
@@ -353,28 +539,96 @@ func (s *State) Survived(survivors []Process, signalledAt time.Time) {
 // Ended records how the run ended. It is told once nothing of the run's tree
 // is left.
 func (s *State) Ended(run RunRef, r RunResult) {
-	if s.Status.Final() || s.Playbook(run).EndedAt != nil {
+	if s.Status.Final() || !slices.Contains(s.CurrentRuns(), run) {
 		return
 	}
 	s.unshare()
+	if r.Error == "" {
+		r.Error = r.why()
+	}
+	p := s.Playbook(run)
+	p.Leftovers = someOf(append(slices.Clone(p.Leftovers), r.Leftovers...))
+	p.LeftoverCount += max(r.LeftoverCount, len(r.Leftovers))
+	if run.Device > 0 {
+		s.endedDevice(run, r)
+	} else {
+		s.endedPlaybook(run, r)
+	}
+	if !run.Recovery {
+		s.EarlyExit = s.EarlyExit || r.Report.EarlyExit && r.status() == PlaybookSuccess
+		if w := r.Report.Warning; w != "" {
+			s.warn(w)
+		}
+	}
+	s.recordDeath(run, r)
+	s.fit()
+}
+
+// warn adds to what makes the job a WARNING.
+func (s *State) warn(text string) {
+	if text = cut(text, maxWarning); len(s.Warnings) < maxWarnings && !slices.Contains(s.Warnings, text) {
+		s.Warnings = append(s.Warnings, text)
+	}
+}
+
+// Warn makes a job that ends well a WARNING.
+func (s *State) Warn(text string) {
+	if s.Status.Final() {
+		return
+	}
+	s.unshare()
+	s.warn(text)
+	s.fit()
+}
+
+// endedPlaybook records the end of a playbook's only run.
+func (s *State) endedPlaybook(run RunRef, r RunResult) {
 	p := s.Playbook(run)
 	p.EndedAt = &r.EndedAt
-	p.Error, p.Leftovers = cut(r.Error, maxReason), someOf(r.Leftovers)
-	p.LeftoverCount = max(r.LeftoverCount, len(r.Leftovers))
+	p.Error, p.ExitCode, p.Signal = cut(r.Error, maxReason), nil, ""
 	if p.Status = r.status(); !r.NeverStarted {
 		// A run that may have started counts as started, whatever is known of it.
 		if p.StartedAt = &r.StartedAt; r.StartedAt.IsZero() {
 			p.StartedAt = p.BegunAt
 		}
-		if p.Signal = cut(r.Signal, maxWord); r.Signal == "" {
-			p.ExitCode = &r.ExitCode
+		p.setExit(r)
+	}
+	if p.Status != PlaybookSuccess || run.Recovery {
+		return
+	}
+	if r.Report.Devices != nil {
+		if err := s.setDevices(r.Report.Devices); err != nil {
+			p.Status, p.Error = PlaybookFailure, cut("its device_json cannot be used: "+MessageOf(err), maxReason)
+			return
 		}
 	}
-	if r.Killed == CauseTimeout && p.Error == "" {
-		p.Error = "its time limit had passed"
+	switch {
+	case len(r.Report.Retry) == 0:
+	case p.RetriesLeft == 0:
+		p.Status, p.Error = PlaybookFailure, fmt.Sprintf("it still asked for a repetition (retry_devices) after %d of them", p.Try)
+	default:
+		p.Status, p.EndedAt, p.BegunAt = PlaybookPending, nil, nil
+		p.Try, p.RetriesLeft = p.Try+1, p.RetriesLeft-1
 	}
-	s.recordDeath(run, r)
-	s.fit()
+}
+
+func (p *PlaybookState) setExit(r RunResult) {
+	if p.Signal = cut(r.Signal, maxWord); r.Signal == "" {
+		p.ExitCode = &r.ExitCode
+	}
+}
+
+// why says what went wrong where nobody else did.
+func (r RunResult) why() string {
+	switch {
+	case r.Killed == CauseTimeout:
+		return "its time limit had passed"
+	case r.Killed == CauseFault:
+		return "killed, since the job could not go on"
+	case r.Killed == "" && r.ExitCode == 0 && r.Signal == "":
+		return r.Report.Failure
+	}
+	return ""
 }
 
 // status is the playbook's status after such a run.
@@ -384,7 +638,7 @@ func (r RunResult) status() PlaybookStatus {
 		return PlaybookSkipped
 	case r.Killed == CauseAbort:
 		return PlaybookInterrupted
-	case !r.NeverStarted && r.Killed == "" && r.Signal == "" && r.ExitCode == 0 && r.Error == "":
+	case !r.NeverStarted && r.Killed == "" && r.Signal == "" && r.ExitCode == 0 && r.Error == "" && r.Report.Failure == "":
 		return PlaybookSuccess
 	}
 	return PlaybookFailure
@@ -403,19 +657,45 @@ func (s *State) Finish(now time.Time) {
 	if s.Abort.Pending() {
 		s.Abort.Outcome = s.abortOutcome(outcome)
 	}
-	s.skipPending(s.Playbooks)
-	s.skipPending(s.Recovery)
+	s.closePlaybooks(now)
+	s.closeAll(s.Recovery, now)
 	s.Status, s.Outcome, s.EndedAt = outcome, "", &now
-	if outcome == StatusSuccess {
+	if outcome == StatusSuccess || outcome == StatusWarning {
 		s.Percentage = 100
 	}
 	s.fit()
 }
 
-func (s *State) skipPending(list []PlaybookState) {
+// closePlaybooks skips what will not run any more.
+func (s *State) closePlaybooks(now time.Time) {
+	skip := func(d *Device) { d.Status, d.Locking = PlaybookSkipped, false }
+	for i := range s.Devices {
+		for _, p := range s.Playbooks {
+			if i < len(p.Letters) && upper(p.Letters[i]) == 'P' {
+				skip(&s.Devices[i])
+			}
+		}
+		if d := &s.Devices[i]; d.Status == PlaybookPending || d.Status == PlaybookRunning {
+			skip(d)
+		}
+	}
+	s.closeAll(s.Playbooks, now)
+}
+
+func (s *State) closeAll(list []PlaybookState, now time.Time) {
 	for i := range list {
-		if list[i].Status == PlaybookPending {
-			list[i].Status = PlaybookSkipped
+		p := &list[i]
+		if p.Letters != "" {
+			p.Letters = strings.ReplaceAll(strings.ToUpper(p.Letters), "P", "K")
+			if p.BegunAt != nil {
+				p.EndedAt = &now
+			}
+			p.close()
+		}
+		if p.Status == PlaybookPending || p.Status == PlaybookRunning {
+			if p.Status = PlaybookSkipped; p.Try > 0 {
+				p.Status, p.EndedAt = PlaybookInterrupted, &now // it was to run again
+			}
 		}
 	}
 }

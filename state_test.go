@@ -24,20 +24,30 @@ func TestStateFitsItsKey(t *testing.T) {
 		worst(t, 1, 63, quell.RunResult{Killed: quell.CauseAbort, Signal: strings.Repeat("<", 1<<10)})
 	})
 	t.Run("all end well", func(t *testing.T) { worst(t, 64, 0, quell.RunResult{}) })
+	t.Run("a thousand devices fail", func(t *testing.T) { worstOn(t, 1000, 12, 2, quell.RunResult{ExitCode: math.MinInt64}) })
+	t.Run("a thousand devices are killed", func(t *testing.T) { worstOn(t, 1000, 12, 2, quell.RunResult{Killed: quell.CauseAbort}) })
 }
 
-func worst(t *testing.T, main, recovery int, r quell.RunResult) {
+func worst(t *testing.T, main, recovery int, r quell.RunResult) { worstOn(t, 0, main, recovery, r) }
+
+func worstOn(t *testing.T, devices, main, recovery int, r quell.RunResult) {
 	list := func(n int) (list []quell.Playbook) {
 		for range n {
-			list = append(list, quell.Playbook{URI: strings.Repeat("<", 21)})
+			list = append(list, quell.Playbook{URI: strings.Repeat("<", 21-11*min(devices, 1)), MultiDevice: devices > 0})
 		}
 		return list
 	}
-	template := quell.Template{FQName: quell.FQName{"a"}, Playbooks: list(main), RecoveryPlaybooks: list(recovery)}
-	o := newOwner(t, template)
+	template := quell.Template{FQName: quell.FQName{"a"}, Playbooks: list(main), RecoveryPlaybooks: list(recovery), Concurrency: quell.ConcurrencyDevice}
+	spec := quell.Spec{ID: "x", Template: template, Input: []byte(`{"fabric_fq_name":"` + strings.Repeat("<", 256) + `"}`)}
+	for i := range devices {
+		spec.Params.DeviceList = append(spec.Params.DeviceList, fmt.Sprintf("%036d", i))
+	}
+	require.NoError(t, spec.Check())
+	o := newOwnerOf(t, spec, quell.Limits{MaxDevices: 50})
 	if r.ExitCode != 0 || r.Killed != "" {
 		r.Error = strings.Repeat("<", 4<<10)
 	}
+	r.Report.Warning = strings.Repeat("<", 4<<10)
 	for i := range 1000 {
 		r.Leftovers = append(r.Leftovers, quell.Process{PID: math.MaxInt64 - i, Command: strings.Repeat("<", 100), State: strings.Repeat("<", 100)})
 	}
@@ -46,37 +56,47 @@ func worst(t *testing.T, main, recovery int, r quell.RunResult) {
 	long := quell.Intent{Mode: quell.Graceful, Reason: strings.Repeat("<", 4<<10), RequestedBy: strings.Repeat("<", 4<<10), ForceAfter: 1<<62 - 1}
 	at := time.Date(2026, 12, 31, 23, 59, 59, 999999999, time.FixedZone("", 12345-12345%60))
 	for {
-		step := o.state.Next(template, at)
+		step := o.state.Next(o.rules, at)
 		switch step.Action {
 		case quell.ActBegin:
-			o.state.Begin(step.Run, at)
-			o.state.Started(step.Run, at)
+			o.state.Begin(step.Begin, at)
+			for _, run := range step.Begin {
+				o.state.Started(run, at)
+			}
+		case quell.ActPass:
+			o.state.Pass(step.Pass, at)
 		case quell.ActFinish:
 			o.state.Finish(at)
 		case quell.ActNone:
 			return
 		default:
-			if main == 1 {
-				o.state.Observe(quell.Effective{Intent: long, Error: strings.Repeat("<", 4<<10)}, at)
-				o.state.Survived(r.Leftovers, at)
-				fits(t, o.state)
-			}
-			r.StartedAt, r.EndedAt, r.SignalledAt, r.DeadAt = at, at, at, at
-			killed := r.Killed
-			if step.Run.Recovery && killed != "" { // or the others would be skipped
-				r.Killed, r.ExitCode = "", 1
-			}
-			o.state.Ended(step.Run, r)
-			r.Killed = killed
-			p := o.state.Playbook(step.Run)
-			assert.LessOrEqual(t, len(p.Leftovers), 16)
-			assert.Equal(t, 2000, p.LeftoverCount)
+			o.worstEnd(long, r, at)
 		}
 		fits(t, o.state)
 	}
 }
 
-func fits(t *testing.T, s quell.State) {
+// worstEnd ends all runs in progress, the first of a few playbooks under an
+// abort.
+func (o *owner) worstEnd(long quell.Intent, r quell.RunResult, at time.Time) {
+	if len(o.state.Playbooks) < 64 {
+		o.state.Observe(quell.Effective{Intent: long, Error: strings.Repeat("<", 4<<10)}, at)
+		o.state.Survived(r.Leftovers, at)
+		fits(o.t, o.state)
+	}
+	r.StartedAt, r.EndedAt, r.SignalledAt, r.DeadAt = at, at, at, at
+	for _, run := range o.state.CurrentRuns() {
+		if run.Recovery && r.Killed != "" { // or the others would be skipped
+			r.Killed, r.ExitCode = "", 1
+		}
+		o.state.Ended(run, r)
+		p := o.state.Playbook(run)
+		assert.LessOrEqual(o.t, len(p.Leftovers), 16)
+		assert.LessOrEqual(o.t, 2000, p.LeftoverCount)
+	}
+}
+
+func fits(t testing.TB, s quell.State) {
 	require.LessOrEqual(t, len(encode(t, s)), quell.MaxStateSize)
 }
 

@@ -1,0 +1,120 @@
+package quell
+
+import (
+	"encoding/json"
+)
+
+// DefaultFabric is the fabric of a job whose input names none. Jobs without a
+// fabric that want one for themselves alone exclude each other.
+const DefaultFabric = "__DEFAULT__"
+
+// Lock names what one job at a time may have: a fabric, or a device of a
+// fabric.
+type Lock struct {
+	Fabric string
+	Device string // empty: the fabric itself
+}
+
+// String names it in a sentence.
+func (l Lock) String() string {
+	if l.Device == "" {
+		return "fabric " + l.Fabric
+	}
+	return "device " + l.Device + " of fabric " + l.Fabric
+}
+
+// HeldLock is a lock as it was read.
+type HeldLock struct {
+	Lock
+	Job string // its holder's job_execution_id
+}
+
+// LockScope is what a job's locks have in common.
+type LockScope struct {
+	Level  Concurrency `json:"level"`
+	Fabric string      `json:"fabric"`
+}
+
+// FabricOf reads the fabric's name in a job's input: its fabric_fq_name, a
+// list or the joined text. It is empty where there is none.
+func FabricOf(input json.RawMessage) string {
+	var in struct {
+		Fabric json.RawMessage `json:"fabric_fq_name"`
+	}
+	var parts FQName
+	var name string
+	switch {
+	case json.Unmarshal(input, &in) != nil || len(in.Fabric) == 0:
+		return ""
+	case json.Unmarshal(in.Fabric, &parts) == nil:
+		return parts.String()
+	case json.Unmarshal(in.Fabric, &name) == nil:
+		return name
+	}
+	return ""
+}
+
+func newLockScope(spec Spec) *LockScope {
+	switch level := spec.Template.Concurrency; level {
+	case ConcurrencyDevice, ConcurrencyFabric:
+		fabric := FabricOf(spec.Input)
+		if fabric == "" {
+			fabric = DefaultFabric
+		}
+		return &LockScope{Level: level, Fabric: fabric}
+	}
+	return nil
+}
+
+// WantedLocks are the locks that stand in the status: those that the job holds
+// or is about to take (design: Keys in etcd).
+func (s *State) WantedLocks() []Lock {
+	switch {
+	case s.Locks == nil:
+		return nil
+	case s.Locks.Level == ConcurrencyFabric:
+		return []Lock{{Fabric: s.Locks.Fabric}}
+	}
+	locks := make([]Lock, 0, len(s.Devices))
+	for _, d := range s.Devices {
+		locks = append(locks, Lock{Fabric: s.Locks.Fabric, Device: d.ID})
+	}
+	return locks
+}
+
+// LocksToTake are the locks of the devices that turned up in the middle of
+// the job (see ActLock).
+func (s *State) LocksToTake() []Lock {
+	if s.Locks == nil {
+		return nil
+	}
+	var locks []Lock
+	for _, d := range s.Devices {
+		if d.Locking {
+			locks = append(locks, Lock{Fabric: s.Locks.Fabric, Device: d.ID})
+		}
+	}
+	return locks
+}
+
+// Locked tells the state what became of LocksToTake. holders has the job that
+// holds a device's lock, for the devices whose lock was not to be had: they
+// fail, and they alone (contrail.md: How a job runs there).
+func (s *State) Locked(holders map[string]string) {
+	if s.Status.Final() {
+		return
+	}
+	s.unshare()
+	for i := range s.Devices {
+		d := &s.Devices[i]
+		if !d.Locking {
+			continue
+		}
+		d.Locking = false
+		if holder := holders[d.ID]; holder != "" {
+			d.Status, d.Error = PlaybookFailure, "it is locked by job "+holder
+			d.Step = max(0, s.firstPending(s.Playbooks))
+		}
+	}
+	s.fit()
+}
