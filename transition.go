@@ -1,5 +1,7 @@
 package quell
 
+import "encoding/json"
+
 // Intents is what was read of the abort intents that concern a job. A
 // transition that compares it fails when any intent has come since, so that
 // no acknowledged intent slips past (design: Keys in etcd).
@@ -34,7 +36,8 @@ type Transition struct {
 	StateRevision int64    // the mod revision of the status that State was made from
 	Intents       *Intents // what the decision relied on; nil where it relies on none
 	State         State
-	Node          string // where the index key is; empty while queued
+	Output        json.RawMessage // the job's output, an object, where the transition changes it; nil otherwise
+	Node          string          // where the index key is; empty while queued
 }
 
 // Leader proves that its holder leads the scheduler: its writes compare it.

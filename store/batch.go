@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,24 +21,43 @@ const (
 )
 
 // transaction is one compare-and-write of a job, small enough to be nested.
-// Its writes name single keys.
+// Its writes name single keys. What it has to write beyond nestedOps stands in
+// transactions inside it.
 type transaction struct {
 	compares []clientv3.Cmp
 	then     []clientv3.Op
 	orElse   []clientv3.Op // reads
 }
 
-// nests says whether it may share an etcd transaction with others.
+// nests says whether it may share an etcd transaction with others. One that
+// has transactions inside goes deeper, and needs room for that.
 func (t *transaction) nests() bool {
-	return max(len(t.then), len(t.compares), len(t.orElse)) <= nestedOps
+	most := nestedOps
+	for _, op := range t.then {
+		if op.IsTxn() {
+			_, then, _ := op.Txn()
+			most = min(most, nestedOps-len(then)-1)
+		}
+	}
+	return max(len(t.then), len(t.compares), len(t.orElse)) <= most
 }
 
 func (t *transaction) size() int {
 	size := 0
-	for _, op := range t.then {
-		size += len(op.KeyBytes()) + len(op.ValueBytes())
-	}
+	writes(t.then, func(op clientv3.Op) { size += len(op.KeyBytes()) + len(op.ValueBytes()) })
 	return size
+}
+
+// writes visits what is written, in the transactions inside, too.
+func writes(ops []clientv3.Op, visit func(clientv3.Op)) {
+	for _, op := range ops {
+		if !op.IsTxn() {
+			visit(op)
+			continue
+		}
+		_, then, _ := op.Txn()
+		writes(then, visit)
+	}
 }
 
 // reply is what became of a transaction.
@@ -156,9 +176,7 @@ func (f *footprint) add(t *transaction) {
 	if f.written == nil {
 		f.written, f.compared = map[string]bool{}, map[string]bool{}
 	}
-	for _, op := range t.then {
-		f.written[string(op.KeyBytes())] = true
-	}
+	writes(t.then, func(op clientv3.Op) { f.written[string(op.KeyBytes())] = true })
 	for _, cmp := range t.compares {
 		c := cmp.GetCompare()
 		if len(c.RangeEnd) > 0 {
@@ -170,16 +188,14 @@ func (f *footprint) add(t *transaction) {
 }
 
 func (f *footprint) conflicts(t *transaction) bool {
-	for _, op := range t.then {
+	overlap := false
+	writes(t.then, func(op clientv3.Op) {
 		key := op.KeyBytes()
-		if f.written[string(key)] || f.compared[string(key)] {
-			return true
-		}
-		for _, c := range f.ranges {
-			if inside(c, key) {
-				return true
-			}
-		}
+		overlap = overlap || f.written[string(key)] || f.compared[string(key)] ||
+			slices.ContainsFunc(f.ranges, func(c *pb.Compare) bool { return inside(c, key) })
+	})
+	if overlap {
+		return true
 	}
 	for _, cmp := range t.compares {
 		c := cmp.GetCompare()

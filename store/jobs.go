@@ -52,50 +52,115 @@ func unreadable(kv *mvccpb.KeyValue, err error) error {
 // CreateJob stores a new job, which is QUEUED then. The same spec may be
 // created again: it is one job. It returns a revision at which it is stored.
 func (s *Store) CreateJob(ctx context.Context, spec quell.Spec) (int64, error) {
+	return s.create(ctx, spec, quell.NewState(spec), transaction{})
+}
+
+// ResumeJob stores a new job that goes on with the work of one that was
+// aborted or failed: with its output so far, and linked from it. The same spec
+// may be created again.
+//
+// CodeConflict: the earlier job cannot be resumed, or was already.
+func (s *Store) ResumeJob(ctx context.Context, spec quell.Spec, from quell.Job) (int64, error) {
+	id := from.Spec.ID
+	state, err := quell.ResumedState(spec, from)
+	if err != nil {
+		return 0, err
+	}
+	link, err := encode(s.keys.resumed(id), resumed{By: spec.ID})
+	if err != nil {
+		return 0, err
+	}
+	more := transaction{
+		compares: []clientv3.Cmp{
+			clientv3.Compare(clientv3.CreateRevision(s.keys.resumed(id)), "=", 0),
+			clientv3.Compare(clientv3.ModRevision(s.keys.status(id)), "=", from.StateRevision),
+		},
+		then:   []clientv3.Op{clientv3.OpPut(s.keys.resumed(id), link)},
+		orElse: []clientv3.Op{clientv3.OpGet(s.keys.resumed(id))},
+	}
+	if from.Output != nil {
+		output, err := encode(s.keys.output(spec.ID), quell.Output{Version: quell.FormatVersion, Output: from.Output})
+		if err != nil {
+			return 0, err
+		}
+		more.then = append(more.then, clientv3.OpPut(s.keys.output(spec.ID), output))
+	}
+	return s.create(ctx, spec, state, more)
+}
+
+// resumed is what a job that was resumed says of it.
+type resumed struct {
+	Version int    `json:"version"`
+	By      string `json:"job_execution_id"`
+}
+
+// create stores a new job, and what more has.
+func (s *Store) create(ctx context.Context, spec quell.Spec, initial quell.State, more transaction) (int64, error) {
+	if err := spec.Check(); err != nil {
+		return 0, err
+	}
 	specKey, statusKey, activeKey := s.keys.spec(spec.ID), s.keys.status(spec.ID), s.keys.active(spec.ID)
 	spec.Version = quell.FormatVersion
 	value, err := encode(specKey, spec)
 	if err != nil {
 		return 0, err
 	}
-	state, err := encode(statusKey, quell.NewState(spec.Template))
+	state, err := encode(statusKey, initial)
 	if err != nil {
 		return 0, err
 	}
 	if len(value) > quell.MaxSpecSize {
 		return 0, quell.Errorf(quell.CodeTooLarge, "the job has %d bytes with its input and its template: at most %d", len(value), quell.MaxSpecSize)
 	}
-	if len(state) > quell.MaxStateSize/2 {
-		return 0, quell.Errorf(quell.CodeTooLarge, "the job's playbooks take %d bytes of its status: at most %d", len(state), quell.MaxStateSize/2)
+	if len(state) > quell.MaxStateSize {
+		return 0, quell.Errorf(quell.CodeTooLarge, "the job's status has %d bytes: at most %d", len(state), quell.MaxStateSize)
 	}
 	// The id makes it safe to send this again.
 	r, _, err := s.settle(ctx, transaction{
-		compares: []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(specKey), "=", 0)},
-		then: []clientv3.Op{
+		compares: append([]clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(specKey), "=", 0)}, more.compares...),
+		then: append([]clientv3.Op{
 			clientv3.OpPut(specKey, value), clientv3.OpPut(statusKey, state), clientv3.OpPut(activeKey, "{}"),
-		},
-		orElse: []clientv3.Op{clientv3.OpGet(specKey)},
+		}, more.then...),
+		orElse: append([]clientv3.Op{clientv3.OpGet(specKey)}, more.orElse...),
 	})
-	if err == nil && !r.succeeded && string(r.responses[0].GetResponseRange().Kvs[0].Value) != value {
+	if err != nil || r.succeeded {
+		return r.revision, err
+	}
+	stored := r.responses[0].GetResponseRange().Kvs
+	switch {
+	case len(stored) > 0 && string(stored[0].Value) == value:
+		return r.revision, nil // an earlier try arrived
+	case len(stored) > 0:
 		return 0, quell.Errorf(quell.CodeConflict, "there is another job %s already", spec.ID)
 	}
-	return r.revision, err
+	var by resumed
+	if kvs := r.responses[1].GetResponseRange().Kvs; len(kvs) > 0 && decode(kvs[0], &by) == nil {
+		return 0, quell.Errorf(quell.CodeConflict, "job %s was resumed already, as job %s", spec.ResumedFrom, by.By)
+	}
+	return 0, quell.Errorf(quell.CodeConflict, "job %s has changed since it was read: look at it, and try again", spec.ResumedFrom)
 }
 
-// jobOps reads all that is stored of a job, the owner's key last.
+// jobOps reads what is stored of a job, apart from its output.
 func (s *Store) jobOps(id string) []clientv3.Op {
 	return []clientv3.Op{
 		clientv3.OpGet(s.keys.spec(id)), clientv3.OpGet(s.keys.status(id)), clientv3.OpGet(s.keys.progress(id)),
-		clientv3.OpGet(s.keys.abort(id)), clientv3.OpGet(s.keys.active(id)),
+		clientv3.OpGet(s.keys.abort(id)), clientv3.OpGet(s.keys.active(id)), clientv3.OpGet(s.keys.resumed(id)),
 	}
 }
 
-const opsPerJob = 5
+const (
+	opsPerJob  = 6
+	keysPerJob = opsPerJob + 1
+)
 
-// parseJob reads the answers to jobOps. It returns false where there is no
-// such job. With an error it returns what could be read.
+// parseJob reads the answers to jobOps and, where there is one more, to a read
+// of the output. It returns false where there is no such job. With an error it
+// returns what could be read.
 func parseJob(responses []*pb.ResponseOp) (quell.Job, bool, error) {
 	first := func(i int) *mvccpb.KeyValue {
+		if i >= len(responses) {
+			return nil
+		}
 		if kvs := responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
 			return kvs[0]
 		}
@@ -121,12 +186,22 @@ func parseJob(responses []*pb.ResponseOp) (quell.Job, bool, error) {
 		err = cmp.Or(err, decode(active, &a))
 		j.Token, j.ActiveNode, j.Attempt = active.ModRevision, a.Node, a.Attempt
 	}
+	if link := first(5); link != nil {
+		var by resumed
+		err = cmp.Or(err, decode(link, &by))
+		j.ResumedAs = by.By
+	}
+	if output := first(6); output != nil {
+		var o quell.Output
+		err = cmp.Or(err, decode(output, &o))
+		j.Output = o.Output
+	}
 	return j, true, err
 }
 
 // Job returns one job.
 func (s *Store) Job(ctx context.Context, id string) (quell.Job, error) {
-	r, err := s.read(ctx, s.jobOps(id)...)
+	r, err := s.read(ctx, append(s.jobOps(id), clientv3.OpGet(s.keys.output(id)))...)
 	if err != nil {
 		return quell.Job{}, err
 	}
@@ -142,7 +217,7 @@ func found(id string) func(quell.Job, bool, error) (quell.Job, error) {
 	}
 }
 
-// JobsByID returns those of the jobs that exist. One that cannot be read hides
+// JobsByID returns those of the jobs that exist, without their outputs. One that cannot be read hides
 // no others and is not hidden: it has its id, its revisions and its intent,
 // what else could be read, and no status but a reason that says why.
 func (s *Store) JobsByID(ctx context.Context, ids []string) (map[string]quell.Job, error) {
@@ -202,9 +277,9 @@ func (s *Store) idsBelow(ctx context.Context, limit int, before string) ([]strin
 	}
 	var ids []string
 	for len(ids) < limit {
-		// A job has up to five keys, which follow each other.
+		// A job has up to seven keys, which follow each other.
 		r, err := s.get(ctx, s.keys.jobs(), clientv3.WithRange(end), clientv3.WithKeysOnly(),
-			clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(int64(limit*opsPerJob)))
+			clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(int64(limit*keysPerJob)))
 		if err != nil {
 			return nil, err
 		}

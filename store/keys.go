@@ -25,6 +25,8 @@ func (k keys) spec(id string) string       { return k.job(id) + "spec" }
 func (k keys) status(id string) string     { return k.job(id) + "status" }
 func (k keys) progress(id string) string   { return k.job(id) + "progress" }
 func (k keys) abort(id string) string      { return k.job(id) + "abort" }
+func (k keys) output(id string) string     { return k.job(id) + "output" }
+func (k keys) resumed(id string) string    { return k.job(id) + "resumed" }
 func (k keys) star() string                { return k.jobs() + "*/abort" }
 func (k keys) actives() string             { return k.prefix + "/active/" }
 func (k keys) active(id string) string     { return k.actives() + url.PathEscape(id) }
@@ -35,6 +37,28 @@ func (k keys) nodeInfo(node string) string { return k.nodes() + url.PathEscape(n
 func (k keys) leader() string              { return k.prefix + "/scheduler/leader" }
 
 func (k keys) index(node, id string) string { return k.nodeJobs(node) + url.PathEscape(id) }
+
+func (k keys) locks() string { return k.prefix + "/locks/" }
+
+// deviceLocks is below which the locks of a fabric's devices are.
+func (k keys) deviceLocks(fabric string) string {
+	return k.locks() + "devices/" + url.PathEscape(fabric) + "/"
+}
+
+func (k keys) lock(l quell.Lock) string {
+	if l.Device == "" {
+		return k.locks() + "fabrics/" + url.PathEscape(l.Fabric)
+	}
+	return k.deviceLocks(l.Fabric) + url.PathEscape(l.Device)
+}
+
+// parseLock is the reverse of lock.
+func (k keys) parseLock(key string) (quell.Lock, bool) {
+	kind, rest, _ := strings.Cut(strings.TrimPrefix(key, k.locks()), "/")
+	fabric, device, _ := strings.Cut(rest, "/")
+	l := quell.Lock{Fabric: unescape(fabric), Device: unescape(device)}
+	return l, kind == "fabrics" && device == "" || kind == "devices" && device != ""
+}
 
 // starCopy is where the emergency key's value of this revision is kept.
 func (k keys) starCopy(revision int64) string {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -13,20 +14,21 @@ import (
 
 // Load reads one job and the intents that concern it at one revision.
 func (s *Store) Load(ctx context.Context, id string) (quell.Job, quell.Intents, error) {
-	ops := append(s.jobOps(id), clientv3.OpGet(s.keys.aborts(), clientv3.WithPrefix()), clientv3.OpGet(s.keys.star()))
+	ops := append(s.jobOps(id), clientv3.OpGet(s.keys.output(id)),
+		clientv3.OpGet(s.keys.aborts(), clientv3.WithPrefix()), clientv3.OpGet(s.keys.star()))
 	r, err := s.read(ctx, ops...)
 	if err != nil {
 		return quell.Job{}, quell.Intents{}, err
 	}
-	job, err := found(id)(parseJob(r.Responses[:opsPerJob]))
+	job, err := found(id)(parseJob(r.Responses[:keysPerJob]))
 	if err != nil {
 		return quell.Job{}, quell.Intents{}, err
 	}
 	intents := quell.Intents{Own: job.Intent, AllRevision: r.Header.Revision}
-	for _, kv := range r.Responses[opsPerJob].GetResponseRange().Kvs {
+	for _, kv := range r.Responses[keysPerJob].GetResponseRange().Kvs {
 		intents.All = append(intents.All, abortAllIntent(kv))
 	}
-	for _, kv := range r.Responses[opsPerJob+1].GetResponseRange().Kvs {
+	for _, kv := range r.Responses[keysPerJob+1].GetResponseRange().Kvs {
 		intents.All = append(intents.All, starIntent(kv))
 		intents.StarRevision = kv.ModRevision
 	}
@@ -49,10 +51,12 @@ func (s *Store) CommitQueued(ctx context.Context, l quell.Leader, t quell.Transi
 	return s.commit(ctx, change{Transition: t, leader: &l})
 }
 
-// Assign is CommitQueued that gives the job to a node. It also compares that
-// the node is still registered as it was read; CodeStale: it is not. The
-// revision that it returns is the new token, too.
-func (s *Store) Assign(ctx context.Context, l quell.Leader, t quell.Transition, node quell.Node, attempt int) (int64, error) {
+// Assign is CommitQueued that gives the job to a node and takes the locks that
+// stand in its status, all or none. It also compares that the node is still
+// registered as it was read, and that the locks are free: that was so at
+// locksRevision, up to which the caller knows of all locks. CodeStale: one of
+// these is not so any more. The revision that it returns is the new token, too.
+func (s *Store) Assign(ctx context.Context, l quell.Leader, t quell.Transition, node quell.Node, attempt int, locksRevision int64) (int64, error) {
 	if node.Revision == 0 {
 		return 0, quell.Errorf(quell.CodeStale, "node %s is not registered", node.Info.Node)
 	}
@@ -60,13 +64,15 @@ func (s *Store) Assign(ctx context.Context, l quell.Leader, t quell.Transition, 
 	if err != nil {
 		return 0, err
 	}
+	locks := t.State.WantedLocks()
 	return s.commit(ctx, change{
 		Transition: t, leader: &l, relies: true,
-		compares: []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(s.keys.nodeInfo(node.Info.Node)), "=", node.Revision)},
-		ops: []clientv3.Op{
+		compares: append(s.areFree(locks, locksRevision),
+			clientv3.Compare(clientv3.CreateRevision(s.keys.nodeInfo(node.Info.Node)), "=", node.Revision)),
+		ops: append([]clientv3.Op{
 			clientv3.OpPut(s.keys.active(t.ID), active),
 			clientv3.OpPut(s.keys.index(node.Info.Node, t.ID), fmt.Sprintf(`{"attempt":%d}`, attempt)),
-		},
+		}, s.takeOps(locks, t.ID)...),
 	})
 }
 
@@ -135,9 +141,13 @@ func (s *Store) commit(ctx context.Context, c change) (int64, error) {
 	if len(value) > quell.MaxStateSize {
 		return 0, quell.Errorf(quell.CodeTooLarge, "the status of job %s has %d bytes: at most %d", c.ID, len(value), quell.MaxStateSize)
 	}
+	output, err := s.outputOps(c.Transition)
+	if err != nil {
+		return 0, err
+	}
 	t := transaction{
 		compares: append(s.reliesOn(c.Transition), c.compares...),
-		then:     append(append([]clientv3.Op{clientv3.OpPut(key, value)}, c.ops...), s.finalOps(c.Transition)...),
+		then:     slices.Concat([]clientv3.Op{clientv3.OpPut(key, value)}, output, c.ops, s.finalOps(c.Transition)),
 		orElse:   []clientv3.Op{clientv3.OpGet(s.keys.active(c.ID)), clientv3.OpGet(key)},
 	}
 	if c.leader != nil {
@@ -185,7 +195,23 @@ func (s *Store) finalOps(t quell.Transition) []clientv3.Op {
 	if node := cmp.Or(t.Node, t.State.Node); node != "" {
 		ops = append(ops, clientv3.OpDelete(s.keys.index(node, t.ID)))
 	}
-	return ops
+	return append(ops, s.releaseOps(t.State.WantedLocks(), t.ID)...)
+}
+
+// outputOps stores the job's output where the transition has one.
+func (s *Store) outputOps(t quell.Transition) ([]clientv3.Op, error) {
+	if t.Output == nil {
+		return nil, nil
+	}
+	key := s.keys.output(t.ID)
+	value, err := encode(key, quell.Output{Version: quell.FormatVersion, Output: t.Output})
+	if err != nil {
+		return nil, err
+	}
+	if len(value) > quell.MaxOutputSize {
+		return nil, quell.Errorf(quell.CodeTooLarge, "the output of job %s has %d bytes: at most %d", t.ID, len(value), quell.MaxOutputSize)
+	}
+	return []clientv3.Op{clientv3.OpPut(key, value)}, nil
 }
 
 // PutProgress stores a job's progress while its owner holds this token. It is

@@ -46,7 +46,7 @@ func testBatches(t *testing.T, endpoint string) {
 			tr.StateRevision-- // stale: it fails alone
 		}
 		var err error
-		if revisions[i], err = k.s.Assign(k.ctx, leader, tr, node, 1); i%3 == 0 {
+		if revisions[i], err = k.s.Assign(k.ctx, leader, tr, node, 1, 0); i%3 == 0 {
 			assert.Equal(t, quell.CodeStale, quell.CodeOf(err))
 			return
 		}

@@ -43,7 +43,7 @@ func testLostAnswers(t *testing.T, endpoint string) {
 	tr.State.Assign("n1")
 	var revision int64
 	require.NoError(t, k.loseAnswer(p, s, "STARTING", func(ctx context.Context) (err error) {
-		revision, err = s.Assign(ctx, leader, tr, node, 1)
+		revision, err = s.Assign(ctx, leader, tr, node, 1, 0)
 		return err
 	}, func() { k.written(status, 2) }))
 	tr = k.load(spec.ID)

@@ -125,7 +125,7 @@ func testOddNames(t *testing.T, endpoint string) {
 
 	tr := k.load(spec.ID)
 	tr.State.Assign(node)
-	_, err = k.s.Assign(k.ctx, k.leader(), tr, nodes[0], 1)
+	_, err = k.s.Assign(k.ctx, k.leader(), tr, nodes[0], 1, 0)
 	require.NoError(t, err)
 	mine := newFeed[map[string]int64](k)
 	k.background(func(ctx context.Context) error { return k.s.FollowNodeJobs(ctx, node, mine.tell) })

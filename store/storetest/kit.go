@@ -176,7 +176,7 @@ func (k *kit) assign(id string) quell.Transition {
 	k.Helper()
 	t := k.load(id)
 	t.State.Assign("n1")
-	_, err := k.s.Assign(k.ctx, k.leader(), t, k.node("n1"), 1)
+	_, err := k.s.Assign(k.ctx, k.leader(), t, k.node("n1"), 1, 0)
 	require.NoError(k, err)
 	return k.load(id)
 }
@@ -185,7 +185,7 @@ func (k *kit) assign(id string) quell.Transition {
 func (k *kit) running() quell.Transition {
 	k.Helper()
 	t := k.assign(k.create())
-	t.State.Begin(quell.RunRef{}, time.Now().UTC())
+	t.State.Begin([]quell.RunRef{{}}, time.Now().UTC())
 	_, err := k.s.Commit(k.ctx, t)
 	require.NoError(k, err)
 	return k.load(t.ID)

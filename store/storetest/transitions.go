@@ -192,7 +192,7 @@ func testAssignCompares(t *testing.T, endpoint string) {
 	}
 	refused := func(s *setting, code quell.Code) {
 		s.unchanged(s.tr.ID, func() {
-			_, err := s.s.Assign(s.ctx, s.leader, s.tr, s.node, 1)
+			_, err := s.s.Assign(s.ctx, s.leader, s.tr, s.node, 1, 0)
 			s.code(code, err)
 		})
 		require.Empty(s, s.keys("/nodes/n1/jobs/"))
@@ -224,7 +224,7 @@ func testAssignCompares(t *testing.T, endpoint string) {
 	}
 	s := prepare(t)
 	s.put("/nodes/n1/info", `{"node":"n1","instance":"n1"}`) // the agent started again
-	revision, err := s.s.Assign(s.ctx, s.leader, s.tr, s.node, 3)
+	revision, err := s.s.Assign(s.ctx, s.leader, s.tr, s.node, 3, 0)
 	require.NoError(t, err)
 	job, err := s.s.Job(s.ctx, s.tr.ID)
 	require.NoError(t, err)
@@ -283,7 +283,7 @@ func testFinal(t *testing.T, endpoint string) {
 			k.code(quell.CodeNotOwner, err) // though all that it compares is as it was read
 			_, err = k.s.CommitQueued(k.ctx, k.leader(), final)
 			k.code(quell.CodeNotOwner, err)
-			_, err = k.s.Assign(k.ctx, k.leader(), final, k.node("n1"), 2)
+			_, err = k.s.Assign(k.ctx, k.leader(), final, k.node("n1"), 2, 0)
 			k.code(quell.CodeNotOwner, err)
 			k.code(quell.CodeNotOwner, k.s.PutProgress(k.ctx, tr.ID, tr.Token, quell.Progress{}))
 			k.code(quell.CodeNotOwner, k.s.PutProgress(k.ctx, tr.ID, 0, quell.Progress{}))
