@@ -31,6 +31,7 @@ type cluster struct {
 	nodes    map[string]quell.Node
 	aborts   map[string]quell.StoredIntent
 	star     int64
+	locks    map[quell.Lock]string
 	leader   quell.Leader
 	changed  chan struct{}   // closed at every change
 	held     map[string]bool // what is followed and not told: active, nodes, aborts, intents
@@ -44,7 +45,7 @@ type cluster struct {
 
 func newCluster() *cluster {
 	return &cluster{
-		revision: 1, jobs: map[string]*quell.Job{}, nodes: map[string]quell.Node{}, aborts: map[string]quell.StoredIntent{},
+		revision: 1, jobs: map[string]*quell.Job{}, nodes: map[string]quell.Node{}, aborts: map[string]quell.StoredIntent{}, locks: map[quell.Lock]string{},
 		changed: make(chan struct{}), held: map[string]bool{}, calls: map[string]int{},
 	}
 }
@@ -168,6 +169,19 @@ func (c *cluster) FollowAborts(ctx context.Context, changed func(quell.AbortAll)
 	})
 }
 
+func (c *cluster) FollowLocks(ctx context.Context, changed func(map[quell.Lock]string, int64)) error {
+	var last map[quell.Lock]string
+	return c.follow(ctx, "locks", func() {
+		c.mu.Lock()
+		m, revision := maps.Clone(c.locks), c.revision
+		c.mu.Unlock()
+		if last == nil || !maps.Equal(last, m) {
+			last = m
+			changed(maps.Clone(m), revision)
+		}
+	})
+}
+
 func (c *cluster) FollowIntent(ctx context.Context, id string, changed func(*quell.StoredIntent)) error {
 	last, told := (*quell.StoredIntent)(nil), false
 	return c.follow(ctx, "intents", func() {
@@ -217,7 +231,7 @@ func (c *cluster) check(l quell.Leader, t quell.Transition) error {
 	return nil
 }
 
-func (c *cluster) Assign(_ context.Context, l quell.Leader, t quell.Transition, node quell.Node, attempt int) (int64, error) {
+func (c *cluster) Assign(_ context.Context, l quell.Leader, t quell.Transition, node quell.Node, attempt int, _ int64) (int64, error) {
 	if err := c.call("assign", t.ID); err != nil {
 		return 0, err
 	}
@@ -229,8 +243,17 @@ func (c *cluster) Assign(_ context.Context, l quell.Leader, t quell.Transition, 
 	if c.nodes[node.Info.Node].Revision != node.Revision {
 		return 0, quell.Errorf(quell.CodeStale, "the node is gone")
 	}
+	wanted := t.State.WantedLocks()
+	for _, l := range wanted {
+		if c.locks[l] != "" {
+			return 0, quell.Errorf(quell.CodeStale, "%s is locked", l)
+		}
+	}
 	c.bump(func(revision int64) {
 		j := c.jobs[t.ID]
+		for _, l := range wanted {
+			c.locks[l] = t.ID
+		}
 		j.State, j.StateRevision, j.Token, j.ActiveNode, j.Attempt = t.State, revision, revision, node.Info.Node, attempt
 		c.placed = append(c.placed, t.ID+"@"+node.Info.Node)
 	})
@@ -284,11 +307,16 @@ func (c *cluster) DeleteAborts(_ context.Context, l quell.Leader, stored []quell
 
 // What a test does to the cluster.
 
-func (c *cluster) create(id string) {
-	t := quell.Template{Playbooks: []quell.Playbook{{URI: "a.yml"}}}
+func (c *cluster) create(id string, options ...func(*quell.Spec)) {
+	spec := quell.Spec{
+		ID: id, Template: quell.Template{Playbooks: []quell.Playbook{{URI: "a.yml"}}}, Input: []byte("{}"), CreatedAt: time.Now(),
+	}
+	for _, option := range options {
+		option(&spec)
+	}
 	c.do(func(revision int64) {
 		c.jobs[id] = &quell.Job{
-			Spec: quell.Spec{ID: id, Template: t, CreatedAt: time.Now()}, State: quell.NewState(t),
+			Spec: spec, State: quell.NewState(spec),
 			SpecRevision: revision, StateRevision: revision, Token: revision,
 		}
 	})
@@ -299,12 +327,28 @@ func (c *cluster) end(id string) {
 	c.do(func(revision int64) {
 		j := c.jobs[id]
 		j.State.Status, j.StateRevision, j.Token = quell.StatusSuccess, revision, 0
+		maps.DeleteFunc(c.locks, func(_ quell.Lock, holder string) bool { return holder == id })
 	})
 }
 
-func (c *cluster) join(node string, capacity int) {
+// fabric and devices are options of a job that wants locks.
+func fabric(name string) func(*quell.Spec) {
+	return func(s *quell.Spec) {
+		s.Template.Concurrency, s.Input = quell.ConcurrencyFabric, []byte(`{"fabric_fq_name":"`+name+`"}`)
+	}
+}
+
+func devices(ids ...string) func(*quell.Spec) {
+	return func(s *quell.Spec) {
+		s.Template.Concurrency, s.Params.DeviceList = quell.ConcurrencyDevice, ids
+	}
+}
+
+func (c *cluster) join(node string, capacity int) { c.joinAs(node, capacity, nil) }
+
+func (c *cluster) joinAs(node string, capacity int, labels map[string]string) {
 	c.do(func(revision int64) {
-		c.nodes[node] = quell.Node{Info: quell.NodeInfo{Node: node, Capacity: capacity}, Revision: revision}
+		c.nodes[node] = quell.Node{Info: quell.NodeInfo{Node: node, Capacity: capacity, Labels: labels}, Revision: revision}
 	})
 }
 
@@ -384,7 +428,7 @@ func under(t *testing.T, test func(t *testing.T, c *cluster, m gauges)) {
 		c := newCluster()
 		ctx, cancel := context.WithCancel(t.Context())
 		reg := prometheus.NewRegistry()
-		s := New(Options{Store: c, Name: "s", Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewScheduler(reg)})
+		s := New(Options{Store: c, Name: "s", Limits: quell.Limits{Queue: 24 * time.Hour}, Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewScheduler(reg)})
 		ended := make(chan error)
 		go func() { ended <- s.Run(ctx) }()
 		defer func() {

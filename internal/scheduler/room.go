@@ -33,15 +33,20 @@ func (t *term) room() *room {
 	return r
 }
 
-// take reserves a place on the node with the largest part of it free. Without
-// one it says why.
-func (r *room) take() (*quell.Node, string) {
+// take reserves a place on the node with the largest part of it free, among
+// those that the job can run on. Without one it says why.
+func (r *room) take(w *wants) (*quell.Node, string) {
 	var best *quell.Node
+	fit := 0
 	free := func(n *quell.Node) float64 {
 		return 1 - float64(r.load[n.Info.Node])/float64(max(1, n.Info.Capacity))
 	}
 	for i := range r.nodes {
 		n := &r.nodes[i]
+		if !w.fits(n.Info.Labels) {
+			continue
+		}
+		fit++
 		if r.load[n.Info.Node] < n.Info.Capacity && (best == nil || free(n) > free(best)) {
 			best = n
 		}
@@ -52,6 +57,10 @@ func (r *room) take() (*quell.Node, string) {
 		return best, ""
 	case len(r.nodes) == 0:
 		return nil, "waits for a node: none is registered, start an agent"
+	case fit == 0:
+		return nil, "waits for a node with the labels " + w.labels() + ": none is registered, start an agent with --label"
+	case fit < len(r.nodes):
+		return nil, fmt.Sprintf("waits for a node with room: all %d with the labels %s are full", fit, w.labels())
 	}
 	return nil, fmt.Sprintf("waits for a node with room: all %d are full", len(r.nodes))
 }

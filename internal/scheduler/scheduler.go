@@ -3,10 +3,11 @@
 // them leads at a time.
 //
 // It promises that a queued job with an abort intent never starts, that jobs
-// are placed first come, first served, and that nothing of it survives the
-// loss of the lead: every write compares the leader's key. It works on
-// levels: whatever changes, it looks at all queued jobs again. It refuses to
-// know etcd.
+// are placed first come, first served, for nodes as for each lock, that no two
+// of them wait for each other (a job has all of its locks or none), and that
+// nothing of it survives the loss of the lead: every write compares the
+// leader's key. It works on levels: whatever changes, it looks at all queued
+// jobs again. It refuses to know etcd.
 package scheduler
 
 import (
@@ -28,9 +29,10 @@ type Store interface {
 	FollowActive(ctx context.Context, changed func(map[string]quell.ActiveJob)) error
 	FollowNodes(ctx context.Context, changed func(map[string]quell.Node)) error
 	FollowAborts(ctx context.Context, changed func(quell.AbortAll)) error
+	FollowLocks(ctx context.Context, changed func(held map[quell.Lock]string, revision int64)) error
 	FollowIntent(ctx context.Context, id string, changed func(*quell.StoredIntent)) error
 	Load(ctx context.Context, id string) (quell.Job, quell.Intents, error)
-	Assign(ctx context.Context, l quell.Leader, t quell.Transition, node quell.Node, attempt int) (int64, error)
+	Assign(ctx context.Context, l quell.Leader, t quell.Transition, node quell.Node, attempt int, locksRevision int64) (int64, error)
 	CommitQueued(ctx context.Context, l quell.Leader, t quell.Transition) (int64, error)
 	ActiveJobs(ctx context.Context) ([]quell.ActiveJob, int64, error)
 	DeleteAborts(ctx context.Context, l quell.Leader, stored []quell.StoredIntent) error
@@ -39,7 +41,8 @@ type Store interface {
 // Options are what a Scheduler needs.
 type Options struct {
 	Store   Store
-	Name    string // of this candidate, for people who look at the leader key
+	Name    string       // of this candidate, for people who look at the leader key
+	Limits  quell.Limits // of jobs that do not say otherwise: of these, Queue
 	Logger  *slog.Logger
 	Metrics *metrics.Scheduler
 }
@@ -80,7 +83,9 @@ type term struct {
 	active  map[string]quell.ActiveJob // nil: not read yet
 	nodes   map[string]quell.Node      // nil: not read yet
 	aborts  *quell.AbortAll            // nil: not read yet
+	locks   *lockView                  // nil: not read yet
 	intents map[string]*watchedIntent
+	wants   map[string]*wants // of the jobs in the queue, once they were read
 	// settled are the jobs that were placed or ended here, which the active
 	// map does not show yet.
 	settled map[string]settlement
@@ -111,7 +116,7 @@ type rest struct {
 func newTerm(o Options, l quell.Leader) *term {
 	return &term{
 		Options: o, leader: l, wake: make(chan struct{}, 1), stop: func() {},
-		intents: map[string]*watchedIntent{}, settled: map[string]settlement{},
+		intents: map[string]*watchedIntent{}, wants: map[string]*wants{}, settled: map[string]settlement{},
 		busy: map[string]bool{}, rests: map[string]rest{}, told: map[string]string{},
 		slots: make(chan struct{}, atOnce),
 	}
@@ -131,6 +136,11 @@ func (t *term) run(ctx context.Context) {
 	t.working.Go(func() {
 		_ = t.Store.FollowAborts(ctx, func(a quell.AbortAll) { t.news(func() { t.aborts = &a }) })
 	})
+	t.working.Go(func() {
+		_ = t.Store.FollowLocks(ctx, func(held map[quell.Lock]string, revision int64) {
+			t.news(func() { t.locks = &lockView{held, revision} })
+		})
+	})
 	again := time.NewTimer(0)
 	defer again.Stop()
 	for {
@@ -140,8 +150,8 @@ func (t *term) run(ctx context.Context) {
 		case <-t.wake:
 		case <-again.C:
 		}
-		if t.reconcile(ctx) {
-			again.Reset(pause)
+		if next := t.reconcile(ctx); next > 0 {
+			again.Reset(next)
 		}
 	}
 }
@@ -159,28 +169,37 @@ func (t *term) change(set func()) {
 	}
 }
 
-// reconcile looks at every queued job. It returns true when it has to look
-// again although nothing may change.
-func (t *term) reconcile(ctx context.Context) bool {
+// reconcile looks at every queued job. It returns after which time it has to
+// look again although nothing may change; 0: never.
+func (t *term) reconcile(ctx context.Context) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.active == nil || t.nodes == nil || t.aborts == nil {
-		return false
+	if t.active == nil || t.nodes == nil || t.aborts == nil || t.locks == nil {
+		return 0
 	}
 	t.forget()
 	t.cleanAborts(ctx)
 	queue := t.queue()
 	t.Metrics.JobsQueued.Set(float64(len(queue)))
-	room := t.room()
+	room, claims := t.room(), t.claims()
+	next := time.Duration(0)
 	for _, job := range queue {
+		w := t.wants[job.ID]
 		switch {
 		case t.busy[job.ID]:
-			room.take() // kept for it, so that no younger job overtakes it
+			room.take(w) // kept for it, so that no younger job overtakes it
 		case !t.resting(job.ID):
-			t.consider(ctx, job, room)
+			t.consider(ctx, job, room, claims)
+		}
+		claims.add(job.ID, w)
+		if left := w.left(); left > 0 && (next == 0 || left < next) {
+			next = left
 		}
 	}
-	return len(t.rests) > 0
+	if len(t.rests) > 0 && (next == 0 || next > pause) {
+		next = pause
+	}
+	return next
 }
 
 // resting says whether a job is left alone for now.
@@ -190,7 +209,7 @@ func (t *term) resting(id string) bool {
 }
 
 // consider starts what can be done for one queued job now.
-func (t *term) consider(ctx context.Context, job quell.ActiveJob, room *room) {
+func (t *term) consider(ctx context.Context, job quell.ActiveJob, room *room, claims *claims) {
 	wanted := t.intents[job.ID].effective(t.aborts.Intents, job.SpecRevision)
 	if wanted.Mode != "" {
 		t.do(ctx, job.ID, func() error { return t.abort(ctx, job.ID) })
@@ -201,10 +220,33 @@ func (t *term) consider(ctx context.Context, job quell.ActiveJob, room *room) {
 		t.do(ctx, job.ID, func() error { return t.update(ctx, job.ID, "") })
 		return
 	}
-	node, reason := room.take()
+	w := t.wants[job.ID]
+	if w == nil {
+		t.do(ctx, job.ID, func() error { return t.look(ctx, job.ID) })
+		return
+	}
+	reason := ""
+	var node *quell.Node
+	blocked, unknown := claims.blocks(job.ID, w)
+	switch {
+	case unknown: // an older job may want the same; it is being looked at
+		return
+	case blocked != "" && w.onLock == quell.OnLockFail:
+		t.do(ctx, job.ID, func() error { return t.fail(ctx, job.ID, "it "+blocked+", and was not to wait (on_lock=fail)") })
+		return
+	case blocked != "":
+		reason = blocked
+	default:
+		node, reason = room.take(w)
+	}
+	if node == nil && w.expired() {
+		t.do(ctx, job.ID, func() error { return t.fail(ctx, job.ID, w.rules.WaitedTooLong(reason)) })
+		return
+	}
 	if node != nil {
 		t.settled[job.ID] = settlement{node: node.Info.Node, token: job.Token}
-		t.do(ctx, job.ID, func() error { return t.place(ctx, job.ID, *node) })
+		revision := t.locks.revision
+		t.do(ctx, job.ID, func() error { return t.place(ctx, job.ID, *node, revision) })
 		return
 	}
 	// Placing reads the intents itself; only a job that waits is watched.
@@ -233,6 +275,7 @@ func (t *term) forget() {
 		}
 	}
 	maps.DeleteFunc(t.told, func(id, _ string) bool { return gone(id) })
+	maps.DeleteFunc(t.wants, func(id string, _ *wants) bool { return gone(id) })
 	maps.DeleteFunc(t.rests, func(_ string, r rest) bool { return !time.Now().Before(r.until) })
 }
 

@@ -8,12 +8,13 @@ import (
 	"quell"
 )
 
-// place gives the job to the node, or ends it where an intent has come.
-func (t *term) place(ctx context.Context, id string, node quell.Node) error {
+// place gives the job to the node, with its locks, which were free at a
+// revision; or ends it where an intent has come.
+func (t *term) place(ctx context.Context, id string, node quell.Node, locksRevision int64) error {
 	return t.transit(ctx, id, func(job quell.Job, tr quell.Transition, now time.Time) error {
 		t.settle(id, settlement{node: node.Info.Node, token: tr.Token})
 		tr.State.Assign(node.Info.Node)
-		if _, err := t.Store.Assign(ctx, t.leader, tr, node, job.Attempt+1); err != nil {
+		if _, err := t.Store.Assign(ctx, t.leader, tr, node, job.Attempt+1, locksRevision); err != nil {
 			return fmt.Errorf("place job %s on node %s: %w", id, node.Info.Node, err)
 		}
 		t.Metrics.JobsPlaced.Inc()
@@ -44,6 +45,15 @@ func (t *term) update(ctx context.Context, id, reason string) error {
 	})
 }
 
+// fail ends a queued job that is not to wait any longer; or ends it where an
+// intent has come.
+func (t *term) fail(ctx context.Context, id, fault string) error {
+	return t.transit(ctx, id, func(job quell.Job, tr quell.Transition, now time.Time) error {
+		tr.State.Fail(fault)
+		return t.end(ctx, job, tr, now)
+	})
+}
+
 // transit reads a queued job and its intents, and ends it where it is aborted;
 // otherwise it lets goOn do what was meant to be done. Where that comes too
 // late it is done once more: an intent that is not watched shows nowhere else.
@@ -66,7 +76,7 @@ func (t *term) transit(ctx context.Context, id string, goOn func(quell.Job, quel
 		tr := quell.Transition{
 			ID: id, Token: job.Token, StateRevision: job.StateRevision, Intents: &intents, State: job.State,
 		}
-		if job.State.Next(job.Spec.Template, now).Action == quell.ActPlace {
+		if job.State.Next(job.Spec.Rules(t.Limits), now).Action == quell.ActPlace {
 			return goOn(job, tr, now)
 		}
 		return t.end(ctx, job, tr, now)
@@ -78,7 +88,7 @@ func (t *term) transit(ctx context.Context, id string, goOn func(quell.Job, quel
 	return err
 }
 
-// end makes a queued job that is aborted final.
+// end makes a queued job that is aborted, or has failed, final.
 func (t *term) end(ctx context.Context, job quell.Job, tr quell.Transition, now time.Time) error {
 	// Whatever node was meant for it has its place back.
 	t.settle(tr.ID, settlement{token: tr.Token})
@@ -86,7 +96,7 @@ func (t *term) end(ctx context.Context, job quell.Job, tr quell.Transition, now 
 	if _, err := t.Store.CommitQueued(ctx, t.leader, tr); err != nil {
 		return fmt.Errorf("end queued job %s: %w", job.Spec.ID, err)
 	}
-	t.Logger.Info("a queued job was aborted", "job", job.Spec.ID, "reason", tr.State.Reason)
+	t.Logger.Info("a queued job was ended", "job", job.Spec.ID, "status", tr.State.Status, "reason", tr.State.Reason)
 	return nil
 }
 

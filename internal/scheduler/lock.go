@@ -1,0 +1,124 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"quell"
+)
+
+// lockView is who holds which lock, as far as it is known.
+type lockView struct {
+	held     map[quell.Lock]string
+	revision int64 // up to which that is known
+}
+
+// wants is what a queued job wants, read once: it does not change.
+type wants struct {
+	locks  []quell.Lock
+	node   map[string]string // labels
+	onLock quell.OnLock
+	rules  quell.Rules
+	until  time.Time // when it has waited too long; zero: never
+}
+
+// look reads what a job wants. One that cannot be read wants nothing: the
+// attempt to place it says what is wrong, and it holds up nobody.
+func (t *term) look(ctx context.Context, id string) error {
+	job, _, err := t.Store.Load(ctx, id)
+	w := &wants{}
+	switch code := quell.CodeOf(err); {
+	case err == nil:
+		w.rules = job.Spec.Rules(t.Limits)
+		w.locks, w.onLock = job.State.WantedLocks(), job.Spec.OnLock
+		w.node, w.until = job.Spec.Template.NodeLabels, w.rules.QueuedUntil(job.Spec.CreatedAt)
+	case code != quell.CodeInternal && code != quell.CodeUnsupported:
+		return err
+	}
+	t.change(func() { t.wants[id] = w })
+	return nil
+}
+
+// fits says whether the job can run on a node with these labels.
+func (w *wants) fits(labels map[string]string) bool {
+	if w == nil {
+		return true
+	}
+	for name, value := range w.node {
+		if have, ok := labels[name]; !ok || have != value {
+			return false
+		}
+	}
+	return true
+}
+
+// labels names the labels that a node needs.
+func (w *wants) labels() string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(w.node)) {
+		list = append(list, name+"="+w.node[name])
+	}
+	return strings.Join(list, ", ")
+}
+
+func (w *wants) expired() bool { return !w.until.IsZero() && !time.Now().Before(w.until) }
+
+// left is how long the job may still wait; 0: for ever, or no longer.
+func (w *wants) left() time.Duration {
+	if w == nil || w.until.IsZero() {
+		return 0
+	}
+	return max(0, time.Until(w.until))
+}
+
+// claims are the locks that are held, and those that older jobs in the queue
+// are to have first, so that nobody overtakes them.
+type claims struct {
+	view    *lockView
+	first   map[quell.Lock]string // the youngest that is before whoever comes next
+	unknown bool                  // an older job's wants have not been read yet
+}
+
+// claims begins with what is held, also by jobs that were placed a moment ago.
+func (t *term) claims() *claims {
+	c := &claims{view: t.locks, first: map[quell.Lock]string{}}
+	for id, s := range t.settled {
+		if w := t.wants[id]; s.node != "" && w != nil {
+			c.add(id, w)
+		}
+	}
+	return c
+}
+
+func (c *claims) add(id string, w *wants) {
+	if w == nil {
+		c.unknown = true
+		return
+	}
+	for _, l := range w.locks {
+		c.first[l] = id
+	}
+}
+
+// blocks says in words which job is before this one, if one is. The text does
+// not tell whether that one has the lock already: it would have to be written
+// anew for every job in the queue whenever one ends.
+func (c *claims) blocks(id string, w *wants) (reason string, unknown bool) {
+	if len(w.locks) > 0 && c.unknown {
+		return "", true
+	}
+	for _, l := range w.locks {
+		before := c.first[l]
+		if before == "" {
+			before = c.view.held[l]
+		}
+		if before != "" && before != id {
+			return fmt.Sprintf("waits for the end of job %s, which is before it on %s", before, l), false
+		}
+	}
+	return "", false
+}
