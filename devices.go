@@ -115,7 +115,7 @@ func (s *State) beginDevice(run RunRef, now time.Time) {
 
 // endedDevice records the end of one device's run.
 func (s *State) endedDevice(run RunRef, r RunResult) {
-	p, status := s.Playbook(run), r.status()
+	p, status := s.Playbook(run), r.Status()
 	p.Runs = slices.DeleteFunc(p.Runs, func(d DeviceRun) bool { return d.Device == run.Device })
 	p.setLetter(run.Device, letterOf(status))
 	if !r.NeverStarted && p.StartedAt == nil {

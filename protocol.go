@@ -308,6 +308,10 @@ func (s *State) Bars(run RunRef) Cause {
 	return ""
 }
 
+// Heading returns the final status that the job is heading for, or "" while
+// its playbooks go on.
+func (s *State) Heading() Status { return s.decide() }
+
 // decide returns the final status that the job is heading for, or "" while
 // its playbooks go on.
 func (s *State) decide() Status {
@@ -555,7 +559,7 @@ func (s *State) Ended(run RunRef, r RunResult) {
 		s.endedPlaybook(run, r)
 	}
 	if !run.Recovery {
-		s.EarlyExit = s.EarlyExit || r.Report.EarlyExit && r.status() == PlaybookSuccess
+		s.EarlyExit = s.EarlyExit || r.Report.EarlyExit && r.Status() == PlaybookSuccess
 		if w := r.Report.Warning; w != "" {
 			s.warn(w)
 		}
@@ -586,7 +590,7 @@ func (s *State) endedPlaybook(run RunRef, r RunResult) {
 	p := s.Playbook(run)
 	p.EndedAt = &r.EndedAt
 	p.Error, p.ExitCode, p.Signal = cut(r.Error, maxReason), nil, ""
-	if p.Status = r.status(); !r.NeverStarted {
+	if p.Status = r.Status(); !r.NeverStarted {
 		// A run that may have started counts as started, whatever is known of it.
 		if p.StartedAt = &r.StartedAt; r.StartedAt.IsZero() {
 			p.StartedAt = p.BegunAt
@@ -631,8 +635,8 @@ func (r RunResult) why() string {
 	return ""
 }
 
-// status is the playbook's status after such a run.
-func (r RunResult) status() PlaybookStatus {
+// Status is the playbook's status after such a run.
+func (r RunResult) Status() PlaybookStatus {
 	switch {
 	case r.Killed == CauseAbort && r.NeverStarted:
 		return PlaybookSkipped

@@ -10,6 +10,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"maps"
@@ -18,7 +19,6 @@ import (
 
 	"quell"
 	"quell/agent/ansible"
-	"quell/internal/process"
 	"quell/metrics"
 )
 
@@ -30,6 +30,7 @@ type Store interface {
 	FollowIntent(ctx context.Context, id string, changed func(*quell.StoredIntent)) error
 	Load(ctx context.Context, id string) (quell.Job, quell.Intents, error)
 	Commit(ctx context.Context, t quell.Transition) (int64, error)
+	TakeLocks(ctx context.Context, id string, token int64, locks []quell.Lock) (map[string]string, error)
 	PutProgress(ctx context.Context, id string, token int64, p quell.Progress) error
 	Ping(ctx context.Context) error
 	Healthy() error
@@ -41,10 +42,14 @@ type Options struct {
 	DataDir   string         // the node's disk: run folders, logs; one agent's alone
 	TempDir   string         // where jobs' temp folders go; it has to be short
 	Store     Store
-	Processes *process.Supervisor // its root is RunsDir(DataDir)
+	Processes Processes // their root is RunsDir(DataDir)
 	Ansible   *ansible.Ansible
-	Logger    *slog.Logger
-	Metrics   *metrics.Agent
+	Limits    quell.Limits // of jobs that do not say otherwise
+	// CheckOutput says how a job's output does not fit the template's
+	// output_schema; nil: it is not checked.
+	CheckOutput func(quell.Template, json.RawMessage) error
+	Logger      *slog.Logger
+	Metrics     *metrics.Agent
 }
 
 // RunsDir is the folder of the runs below an agent's data folder.

@@ -43,13 +43,37 @@ func TestFailureRecovers(t *testing.T) {
 	require.Equal(t, "02", n.starts())
 }
 
+// Nothing is started where a later playbook is missing, or a recovery
+// playbook.
+func TestAMissingPlaybookFailsTheJobBeforeItsFirstStep(t *testing.T) {
+	for _, recovery := range []bool{false, true} {
+		n := newNode(t)
+		tmpl := n.template("echo one")
+		missing := quell.Playbook{URI: "missing.yml"}
+		if recovery {
+			tmpl.RecoveryPlaybooks = []quell.Playbook{missing}
+		} else {
+			tmpl.Playbooks = append(tmpl.Playbooks, missing)
+		}
+		n.store.assign(job1, tmpl)
+		n.start()
+		s := n.final()
+		require.Equal(t, quell.StatusFailure, s.Status)
+		require.Contains(t, s.Reason, "missing.yml")
+		require.Empty(t, n.starts())
+		require.Equal(t, quell.PlaybookSkipped, s.Playbooks[0].Status)
+	}
+}
+
 func TestARunThatCannotStartFails(t *testing.T) {
 	n := newNode(t)
-	n.store.assign(job1, quell.Template{Playbooks: []quell.Playbook{{URI: "missing.yml"}}})
+	tmpl := n.template("echo one")
+	n.store.hook(nil, func(quell.Transition) { _ = os.Remove(filepath.Join(n.dir, "playbooks", "p0.yml")) })
+	n.store.assign(job1, tmpl)
 	n.start()
 	s := n.final()
 	require.Equal(t, quell.StatusFailure, s.Status)
-	require.Contains(t, s.Playbooks[0].Error, "missing.yml")
+	require.Contains(t, s.Playbooks[0].Error, "p0.yml")
 }
 
 // One abort costs one transaction, which is made after everything is dead.

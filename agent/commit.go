@@ -12,6 +12,7 @@ import (
 type commit struct {
 	apply  func(*quell.State) // what it does to the state, beside what was already there
 	state  quell.State
+	output bool              // it stores the job's output, too
 	result chan commitResult // buffered
 }
 
@@ -44,7 +45,9 @@ func (r *runner) commit(ctx context.Context, relies bool, apply func(*quell.Stat
 		intents := r.intents
 		t.Intents = &intents
 	}
-	r.pending, r.dirty = c, false
+	t.Output = r.outputs.toStore()
+	c.output = t.Output != nil
+	r.pending, r.dirty, r.stored = c, false, time.Now()
 	r.beside.Go(func() {
 		ctx, cancel := lingering(ctx)
 		defer cancel()
@@ -84,6 +87,9 @@ func lingering(ctx context.Context) (context.Context, context.CancelFunc) {
 func (r *runner) committed(ctx context.Context, result commitResult) {
 	c, stale := r.pending, r.stale
 	r.pending, r.stale = nil, false
+	if result.err != nil && c.output {
+		r.outputs.changed = true
+	}
 	switch code := quell.CodeOf(result.err); {
 	case result.err == nil && c.state.Status.Final():
 		// What was observed since came too late.

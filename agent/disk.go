@@ -42,6 +42,44 @@ func runsOf(dataDir, job string) ([]string, error) {
 	return runs, nil
 }
 
+// orderFile lists a job's runs in the order in which they have their place in
+// its log: a playbook's run from when it starts, and one of several on devices
+// once it has ended, so that the log only grows at its end.
+const orderFile = "order"
+
+// logRuns lists the runs in a job's log.
+func logRuns(dataDir, job string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(RunsDir(dataDir), job, orderFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return runsOf(dataDir, job) // an earlier release ran it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the runs of the log: %w", err)
+	}
+	end := strings.LastIndex(string(text), "\n") // a line without an end is still being written
+	if end < 0 {
+		return nil, nil
+	}
+	return strings.Split(string(text[:end]), "\n"), nil
+}
+
+// listInLog gives a run its place in the job's log. It may be repeated.
+func (r *runner) listInLog(ref quell.RunRef) {
+	path := filepath.Join(RunsDir(r.o.DataDir), r.id, orderFile)
+	listed, _ := os.ReadFile(path) // where it cannot be read, it cannot be written either
+	if slices.Contains(strings.Split(string(listed), "\n"), ref.Name()) {
+		return
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = f.WriteString(ref.Name() + "\n")
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		r.log.Error("a run has no place in the job's log", "run", ref.Name(), "error", err)
+	}
+}
+
 func (r *runner) runDir(ref quell.RunRef) string { return r.o.Processes.Dir(r.id, ref.Name()) }
 
 // mark makes the run's folder. It is made before the begin is stored: a run

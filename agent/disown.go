@@ -60,16 +60,12 @@ func (r *runner) giveUp(ctx context.Context) bool {
 
 // disown kills what is left on this node of the job and waits for its death.
 func (r *runner) disown(ctx context.Context) error {
-	if r.cur != nil {
-		// What follows takes it over, like all others.
-		_ = r.cur.process.Close()
-		r.cur = nil
-	}
+	r.letGo() // what follows takes all of them over
 	names, err := runsOf(r.o.DataDir, r.id)
 	if err != nil {
 		return err
 	}
-	var alive []*process.Run
+	var alive []Run
 	defer func() {
 		for _, p := range alive {
 			_ = p.Close() // it lets go of the run, nothing more
@@ -99,7 +95,7 @@ func (r *runner) disown(ctx context.Context) error {
 }
 
 // seize takes over a run, or sees to it that it never starts and returns nil.
-func (r *runner) seize(name string) (*process.Run, error) {
+func (r *runner) seize(name string) (Run, error) {
 	p, err := r.o.Processes.Adopt(r.id, name)
 	if !errors.Is(err, process.ErrNotClaimed) {
 		return p, err
@@ -113,7 +109,7 @@ func (r *runner) seize(name string) (*process.Run, error) {
 }
 
 // waitDead waits until nothing of the run is left.
-func (r *runner) waitDead(ctx context.Context, p *process.Run) error {
+func (r *runner) waitDead(ctx context.Context, p Run) error {
 	for {
 		select {
 		case <-p.Done():

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"slices"
 	"sync"
@@ -19,6 +20,7 @@ type fakeStore struct {
 	values   map[string][]*quell.StoredIntent // what the abort keys held, nil where deleted
 	index    map[string]int64
 	aborts   quell.AbortAll
+	locks    map[quell.Lock]string
 	deaf     bool          // nothing is told of intents
 	taken    error         // what Register fails with
 	told     chan struct{} // ticks when the index or the abort-all intents were told, while taken
@@ -37,6 +39,7 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{
 		changed: make(chan struct{}), revision: 1, jobs: map[string]*quell.Job{},
 		told: make(chan struct{}, 2), values: map[string][]*quell.StoredIntent{}, index: map[string]int64{}, aborts: quell.AbortAll{Revision: 1},
+		locks: map[quell.Lock]string{},
 	}
 }
 
@@ -196,9 +199,13 @@ func (f *fakeStore) make(t quell.Transition) (int64, error) {
 	}
 	f.bump(func(revision int64) {
 		j.State, j.StateRevision = t.State.Clone(), revision
+		if t.Output != nil {
+			j.Output = t.Output
+		}
 		if t.State.Status.Final() {
 			j.Token = 0
 			delete(f.index, t.ID)
+			maps.DeleteFunc(f.locks, func(_ quell.Lock, holder string) bool { return holder == t.ID })
 		}
 		f.commits = append(f.commits, j.State)
 	})
@@ -222,15 +229,66 @@ func (f *fakeStore) Healthy() error             { return nil }
 
 // assign gives a new job to the node.
 func (f *fakeStore) assign(id string, t quell.Template) {
+	f.assignSpec(quell.Spec{ID: id, Template: t, Input: []byte(`{}`), CreatedAt: time.Now()})
+}
+
+func (f *fakeStore) assignSpec(spec quell.Spec) {
+	f.assignState(spec, quell.NewState(spec), nil)
+}
+
+func (f *fakeStore) assignState(spec quell.Spec, s quell.State, output json.RawMessage) {
 	f.do(func(revision int64) {
-		s := quell.NewState(t)
 		s.Assign("n1")
-		f.jobs[id] = &quell.Job{
-			Spec: quell.Spec{ID: id, Template: t, Input: []byte(`{}`), CreatedAt: time.Now()}, State: s,
+		f.jobs[spec.ID] = &quell.Job{
+			Spec: spec, State: s, Output: output,
 			SpecRevision: revision, StateRevision: revision, Token: revision, ActiveNode: "n1",
 		}
-		f.index[id] = revision
+		f.index[spec.ID] = revision
+		for _, l := range s.WantedLocks() {
+			f.locks[l] = spec.ID
+		}
 	})
+}
+
+// TakeLocks demands that the locks stand in the stored status.
+func (f *fakeStore) TakeLocks(_ context.Context, id string, token int64, locks []quell.Lock) (map[string]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	j := f.jobs[id]
+	if j.Token != token {
+		return nil, quell.Errorf(quell.CodeNotOwner, "not its owner")
+	}
+	holders := map[string]string{}
+	for _, l := range locks {
+		if !slices.Contains(j.State.WantedLocks(), l) {
+			return nil, quell.Errorf(quell.CodeInternal, "%s is not wanted", l)
+		}
+		if holder := f.locks[l]; holder != "" && holder != id {
+			holders[l.Device] = holder
+		} else {
+			f.locks[l] = id
+		}
+	}
+	return holders, nil
+}
+
+// held are the locks that the job holds.
+func (f *fakeStore) held(id string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, holder := range f.locks {
+		if holder == id {
+			n++
+		}
+	}
+	return n
+}
+
+// job is a job as it is stored.
+func (f *fakeStore) job(id string) quell.Job {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return *f.jobs[id]
 }
 
 // abort stores values of a job's own key, one after the other; "" deletes it.

@@ -41,7 +41,7 @@ func (a *Agent) openLog(job string) (*jobLog, error) {
 func (a *Agent) extend(job string, log *jobLog) error {
 	// The list comes first: a run that it has not, begins after what is read of
 	// the runs before it is complete.
-	runs, err := runsOf(a.o.DataDir, job)
+	runs, err := logRuns(a.o.DataDir, job)
 	if err != nil {
 		return err
 	}

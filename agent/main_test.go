@@ -60,6 +60,9 @@ type node struct {
 	temp  string
 	log   *lockedBuffer
 
+	limits    quell.Limits
+	inventory string // for ansible, which is none: see ansible-inventory
+
 	agent  *Agent
 	sup    *process.Supervisor
 	cancel context.CancelFunc
@@ -150,11 +153,12 @@ func (n *node) start() {
 	require.NoError(n.t, err)
 	play, err := ansible.New(ansible.Options{
 		Binary: filepath.Join(n.dir, "ansible"), PlaybookDir: filepath.Join(n.dir, "playbooks"), PluginDir: filepath.Join(n.data, "plugins"),
+		Inventory: n.inventory,
 	})
 	require.NoError(n.t, err)
 	n.agent, err = New(Options{
 		Info: quell.NodeInfo{Node: "n1", Capacity: 4, Instance: n.data}, DataDir: n.data, TempDir: n.temp, Store: n.store,
-		Processes: n.sup, Ansible: play, Logger: log, Metrics: metrics.NewAgent(prometheus.NewRegistry()),
+		Processes: Supervised(n.sup), Ansible: play, Limits: n.limits, Logger: log, Metrics: metrics.NewAgent(prometheus.NewRegistry()),
 	})
 	require.NoError(n.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -87,9 +87,10 @@ func (p *progressWriter) next() time.Time {
 // made good by the next.
 func (r *runner) writeProgress(ctx context.Context) {
 	p := &r.progress
-	now := quell.Progress{
-		Percentage: r.state.Percentage, Tasks: r.cur.events.progress.CurrentTasks(),
+	if len(r.runs) == 0 {
+		return
 	}
+	now := quell.Progress{Percentage: r.state.Percentage, Tasks: r.currentTasks()}
 	if now.Percentage != p.last.Percentage || !slices.Equal(now.Tasks, p.last.Tasks) {
 		p.last, p.wanted = now, true
 	}
@@ -108,4 +109,28 @@ func (r *runner) writeProgress(ctx context.Context) {
 		}
 		p.sent <- struct{}{}
 	})
+}
+
+// maxTasks bounds how many current tasks are told of a job that works on many
+// devices.
+const maxTasks = 8
+
+// currentTasks names what the runs in progress do, each behind its device.
+func (r *runner) currentTasks() []string {
+	var tasks []string
+	for _, ref := range r.state.CurrentRuns() {
+		c := r.runs[ref]
+		if c == nil {
+			continue
+		}
+		for _, task := range c.events.progress.CurrentTasks() {
+			if ref.Device > 0 {
+				task = r.state.Devices[ref.Device-1].ID + ": " + task
+			}
+			if tasks = append(tasks, task); len(tasks) == maxTasks {
+				return tasks
+			}
+		}
+	}
+	return tasks
 }

@@ -1,11 +1,12 @@
 package agent
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"quell"
@@ -13,10 +14,10 @@ import (
 	"quell/internal/process"
 )
 
-// run is the run in progress of a job, as this agent follows it.
+// run is a run in progress of a job, as this agent follows it.
 type run struct {
 	ref      quell.RunRef
-	process  *process.Run
+	process  Run
 	events   eventReader
 	varsFile string
 	told     bool // the state knows that it was started
@@ -24,55 +25,64 @@ type run struct {
 	killedAt time.Time
 	// survivors are what the kill has not brought down yet.
 	survivors []quell.Process
+	news      atomic.Bool // there is some since it was last looked at
 }
 
-// news are the channels that tell of news about the run; nil ones where
-// there is no run, or no more news of that kind.
-func (c *run) news() (started, changed, ended <-chan struct{}) {
-	if c == nil {
-		return nil, nil, nil
+// enterAll gets hold of the runs that were begun: takes each over, starts it,
+// or bars it for ever where it must not start any more.
+func (r *runner) enterAll(ctx context.Context, step quell.Step) {
+	for _, ref := range r.state.CurrentRuns() {
+		if r.runs[ref] != nil {
+			continue
+		}
+		cause := r.state.Bars(ref)
+		for _, k := range step.Kill {
+			if k.Run == ref {
+				cause = k.Cause
+			}
+		}
+		if r.enter(ctx, ref, cause); !r.resting.IsZero() && time.Now().Before(r.resting) {
+			return
+		}
 	}
-	if !c.told {
-		started = c.process.Started()
-	}
-	return started, c.process.Changed(), c.process.Done()
 }
 
-// enter gets hold of the run that was begun: takes it over, starts it, or bars
-// it for ever where it must not start any more.
-func (r *runner) enter(step quell.Step) {
-	ref := step.Run
+// enter gets hold of one run. bars is why it must not start any more, if so.
+func (r *runner) enter(ctx context.Context, ref quell.RunRef, bars quell.Cause) {
 	p, err := r.o.Processes.Adopt(r.id, ref.Name())
 	switch {
 	case err == nil:
 		r.log.Info("a run is taken over", "run", ref.Name())
-		r.attach(ref, p)
-		r.poke()
+		r.attach(ctx, ref, p)
 	case !errors.Is(err, process.ErrNotClaimed):
 		// It may well be alive: nothing is decided before that is known.
 		r.log.Error("a run cannot be taken over; it is tried again", "run", ref.Name(), "error", err)
 		r.rest(errorRest)
-	case !r.marked(ref) || r.state.Playbook(ref).Status == quell.PlaybookRunning:
+	case !r.marked(ref) || r.state.Running(ref):
 		r.bar(ref, quell.RunResult{
 			ExitCode: -1,
 			Error:    "it was begun by an agent of this node with another data folder, and may have been started there",
 		})
-	case step.Action == quell.ActKill:
-		r.bar(ref, quell.RunResult{NeverStarted: true, Killed: step.Cause})
-	case r.state.Bars(ref):
-		r.bar(ref, quell.RunResult{NeverStarted: true, Killed: quell.CauseAbort})
+	case bars != "":
+		r.bar(ref, quell.RunResult{NeverStarted: true, Killed: bars})
 	default:
-		r.start(ref)
+		r.start(ctx, ref)
 	}
 }
 
-func (r *runner) start(ref quell.RunRef) {
-	command, err := r.command(ref)
+func (r *runner) start(ctx context.Context, ref quell.RunRef) {
+	facts, ready, err := r.factsOf(ctx, ref)
+	if !ready {
+		return // they are being read
+	}
+	var command process.Command
 	if err == nil {
-		var p *process.Run
+		command, err = r.command(ref, facts)
+	}
+	if err == nil {
+		var p Run
 		if p, err = r.o.Processes.Start(r.id, ref.Name(), command); err == nil {
-			r.attach(ref, p)
-			r.poke()
+			r.attach(ctx, ref, p)
 			return
 		}
 	}
@@ -100,28 +110,80 @@ func (r *runner) bar(ref quell.RunRef, result quell.RunResult) {
 	r.poke() // unless it was sealed, a shim was quicker, and there is something to take over
 }
 
-func (r *runner) attach(ref quell.RunRef, p *process.Run) {
-	r.cur = &run{
+// attach follows a run from now on.
+func (r *runner) attach(ctx context.Context, ref quell.RunRef, p Run) {
+	c := &run{
 		ref: ref, process: p, varsFile: r.varsFile(ref),
 		events: eventReader{path: r.o.Processes.EventsPath(r.id, ref.Name())},
-		told:   r.state.Playbook(ref).Status == quell.PlaybookRunning,
+		told:   r.state.Running(ref),
+	}
+	c.news.Store(true)
+	r.runs[ref] = c
+	if ref.Device == 0 {
+		r.listInLog(ref)
+	}
+	r.beside.Go(func() { r.listen(ctx, c) })
+	r.poke()
+}
+
+// listen wakes the runner when there is news about a run.
+func (r *runner) listen(ctx context.Context, c *run) {
+	started := c.process.Started()
+	for {
+		ended := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-started:
+			started = nil
+		case <-c.process.Changed():
+		case <-c.process.Done():
+			ended = true
+		}
+		c.news.Store(true)
+		r.poke()
+		if ended {
+			return
+		}
 	}
 }
 
-// kill ends the tree of the run in progress. It returns at once; the run's end
-// is news.
-func (r *runner) kill(step quell.Step) {
-	if r.cur.killed != "" {
+// kill ends the tree of a run in progress, where it is in hand. It returns at
+// once; the run's end is news.
+func (r *runner) kill(k quell.Kill) {
+	c := r.runs[k.Run]
+	if c == nil || c.killed != "" {
 		return
 	}
-	r.cur.killed, r.cur.killedAt = step.Cause, time.Now().UTC()
-	r.cur.process.Kill(string(step.Cause))
-	r.log.Info("a run is killed", "run", step.Run.Name(), "cause", step.Cause)
+	c.killed, c.killedAt = k.Cause, time.Now().UTC()
+	c.process.Kill(string(k.Cause))
+	r.log.Info("a run is killed", "run", k.Run.Name(), "cause", k.Cause)
 }
 
-// follow takes the news about the run in progress into the state.
-func (r *runner) follow(now time.Time) {
-	c := r.cur
+// takeNews takes the news about the runs in progress into the state.
+func (r *runner) takeNews() {
+	fractions, survived := 0.0, false
+	for _, ref := range r.state.CurrentRuns() { // in their order
+		c := r.runs[ref]
+		if c == nil {
+			continue
+		}
+		if c.news.Swap(false) {
+			survived = r.follow(c) || survived
+		}
+		if r.runs[ref] != nil {
+			fractions += c.events.progress.Fraction()
+		}
+	}
+	if survived {
+		r.tellSurvivors()
+	}
+	r.state.SetProgress(r.job.Spec.Template, fractions)
+}
+
+// follow takes the news about one run into the state. It returns true when its
+// survivors have changed.
+func (r *runner) follow(c *run) bool {
 	ended := false
 	select {
 	case <-c.process.Done():
@@ -145,6 +207,7 @@ func (r *runner) follow(now time.Time) {
 	if err != nil {
 		r.log.Warn("the events of a run cannot be read", "run", c.ref.Name(), "error", err)
 	} else if more {
+		c.news.Store(true)
 		r.poke()
 	}
 	if c.varsFile != "" && (ended || c.events.progress.Started()) {
@@ -154,39 +217,59 @@ func (r *runner) follow(now time.Time) {
 		}
 		c.varsFile = ""
 	}
-	r.state.SetProgress(r.job.Spec.Template, c.events.progress.Fraction())
 	if ended {
 		r.ended(c)
-		return
+		return false
 	}
-	if survivors := processes(c.process.Survivors()); !slices.Equal(survivors, c.survivors) {
-		r.o.Metrics.Survivors.Add(float64(len(survivors) - len(c.survivors)))
-		c.survivors = survivors
-		r.state.Survived(survivors, c.killedAt)
-		r.dirty = true
-		r.log.Warn("a killed run has survivors", "run", c.ref.Name(), "survivors", survivors)
+	survivors := processes(c.process.Survivors())
+	if slices.Equal(survivors, c.survivors) {
+		return false
 	}
+	r.o.Metrics.Survivors.Add(float64(len(survivors) - len(c.survivors)))
+	c.survivors = survivors
+	r.log.Warn("a killed run has survivors", "run", c.ref.Name(), "survivors", survivors)
+	return true
 }
 
-// ended takes the run's end into the state. It is stored together with what
+// tellSurvivors puts the survivors of all runs on record.
+func (r *runner) tellSurvivors() {
+	var all []quell.Process
+	var killedAt time.Time
+	for _, ref := range r.state.CurrentRuns() {
+		if c := r.runs[ref]; c != nil {
+			all = append(all, c.survivors...)
+			killedAt = earlier(killedAt, c.killedAt)
+		}
+	}
+	r.state.Survived(all, killedAt)
+	r.dirty = true
+}
+
+// ended takes a run's end into the state. It is stored together with what
 // comes next.
 func (r *runner) ended(c *run) {
 	e := c.process.Exit()
 	result := r.result(c, e)
+	if c.ref.Device > 0 {
+		r.listInLog(c.ref)
+	}
+	r.takeOutput(c.ref, &result)
 	r.state.Ended(c.ref, result)
-	r.cur = nil
+	r.afterEnd(c.ref)
+	delete(r.runs, c.ref)
+	r.dirty = true
 	r.o.Metrics.Survivors.Sub(float64(len(c.survivors)))
 	_ = c.process.Close() // it lets go of the run, nothing more
-	p := r.state.Playbook(c.ref)
-	r.o.Metrics.Runs.WithLabelValues(string(p.Status)).Inc()
+	status := result.Status()
+	r.o.Metrics.Runs.WithLabelValues(string(status)).Inc()
 	if !result.NeverStarted && !result.StartedAt.IsZero() {
-		r.o.Metrics.RunSeconds.WithLabelValues(string(p.Status)).Observe(result.EndedAt.Sub(result.StartedAt).Seconds())
+		r.o.Metrics.RunSeconds.WithLabelValues(string(status)).Observe(result.EndedAt.Sub(result.StartedAt).Seconds())
 	}
 	r.o.Metrics.Leftovers.Add(float64(result.LeftoverCount))
 	if a := r.state.Abort; result.Killed == quell.CauseAbort && a != nil && a.SeenAt != nil {
 		r.o.Metrics.AbortDead.WithLabelValues(string(a.Mode)).Observe(max(0, result.DeadAt.Sub(*a.SeenAt).Seconds()))
 	}
-	r.log.Info("a run has ended", "run", c.ref.Name(), "playbook", p.URI, "status", p.Status,
+	r.log.Info("a run has ended", "run", c.ref.Name(), "playbook", r.state.Playbook(c.ref).URI, "status", status,
 		"leftovers", result.LeftoverCount, "proof", e.Proof)
 }
 
@@ -207,13 +290,23 @@ func (r *runner) result(c *run, e process.Exit) quell.RunResult {
 			result.SignalledAt = e.Kill.RequestedAt.UTC()
 		}
 	}
+	progress := &c.events.progress
+	result.Changed = progress.Changed()
 	switch {
 	case result.Error != "":
+	case result.Killed == "" && e.NeverStarted:
+		// It was sealed by an agent that could not store that any more.
+		result.Killed = r.state.Bars(c.ref)
 	case result.Killed == quell.CauseTimeout:
-		limit := r.job.Spec.Template.Playbook(c.ref).Timeout
-		result.Error = fmt.Sprintf("killed after its time limit of %s", limit)
-	case result.Killed == "" && e.Signal == "" && e.ExitCode != 0 && !e.NeverStarted:
-		result.Error = c.events.progress.Explain(e.ExitCode)
+		result.Error = fmt.Sprintf("killed after its time limit of %s", quell.Duration(r.rules.RunLimit(c.ref)))
+	case result.Killed == quell.CauseFault:
+		result.Error = "killed: " + r.state.Fault
+	case result.Killed == "" && e.Signal == "" && e.ExitCode != 0:
+		if r.job.Spec.Template.Playbook(c.ref).Executable != "" {
+			result.Error = fmt.Sprintf("the executable ended with exit code %d: see the log", e.ExitCode)
+			break
+		}
+		result.Error = progress.Explain(e.ExitCode)
 	}
 	return result
 }
@@ -227,36 +320,18 @@ func processes(list []process.Process) []quell.Process {
 }
 
 // command builds what a run executes.
-func (r *runner) command(ref quell.RunRef) (process.Command, error) {
+func (r *runner) command(ref quell.RunRef, facts deviceFacts) (process.Command, error) {
 	if err := r.makeTempDir(); err != nil {
 		return process.Command{}, err
 	}
-	vars, err := r.vars()
+	vars, err := r.vars(ref, facts.untrusted)
 	if err != nil {
 		return process.Command{}, err
 	}
+	p := r.job.Spec.Template.Playbook(ref)
 	args, env, dir, err := r.o.Ansible.Command(ansible.Playbook{
-		URI: r.job.Spec.Template.Playbook(ref).URI, Vars: vars,
-		VarsFile: r.varsFile(ref), TempDir: r.tempDir(), JobID: r.id,
+		URI: p.Name(), Executable: p.Executable != "", Args: p.Args, Vars: vars, Trusted: facts.trusted,
+		VarsFile: r.varsFile(ref), OutputFile: r.outputFile(ref), TempDir: r.tempDir(), JobID: r.id,
 	})
 	return process.Command{Args: args, Env: env, Dir: dir}, err
-}
-
-// vars are the variables of a playbook (contrail.md: How a job runs there).
-func (r *runner) vars() (map[string]any, error) {
-	spec := r.job.Spec
-	var input map[string]any
-	if err := json.Unmarshal(spec.Input, &input); err != nil {
-		return nil, fmt.Errorf("the job's input cannot be read: %w", err)
-	}
-	vars := map[string]any{
-		"input":               spec.Input,
-		"job_execution_id":    spec.ID,
-		"job_template_fqname": spec.Template.FQName,
-		"job_description":     spec.Template.DisplayName,
-	}
-	if fabric, ok := input["fabric_fq_name"]; ok {
-		vars["fabric_fq_name"] = fabric
-	}
-	return vars, nil
 }

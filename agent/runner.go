@@ -34,21 +34,29 @@ type runner struct {
 	// behind is what a compare has shown of the intents and no event has told
 	// yet; nil: nothing.
 	behind  *quell.Intents
-	dirty   bool // state has something that is to be stored now
-	cur     *run // the run in progress; nil: none, or begun and not in hand yet
+	dirty   bool                  // state has something that is to be stored now
+	runs    map[quell.RunRef]*run // the runs in progress that are in hand
 	pending *commit
-	stale   bool // so was the last transition
+	stale   bool      // so was the last transition
+	stored  time.Time // when the last one was sent
 	done    bool
-	resting time.Time  // nothing is tried before; news about intents end it
-	errText string     // what is wrong with an intent, as it was logged last
-	seen    quell.Mode // the mode whose way is already in the metrics
+	rules   quell.Rules
+	checked bool         // that all playbooks are there
+	outputs outputs      // what the playbooks gave back
+	facts   *factsRead   // what the inventory says of the devices; nil: it was not asked
+	locking *locksTaking // nil: no locks are being taken
+	resting time.Time    // nothing is tried before; news about intents end it
+	errText string       // what is wrong with an intent, as it was logged last
+	seen    quell.Mode   // the mode whose way is already in the metrics
 
 	progress progressWriter
 	beside   sync.WaitGroup // what goes on beside
 }
 
 func newRunner(o Options, id string, jobs func() int) *runner {
-	return &runner{o: o, id: id, log: o.Logger.With("job", id), wake: make(chan struct{}, 1), jobs: jobs}
+	return &runner{
+		o: o, id: id, log: o.Logger.With("job", id), wake: make(chan struct{}, 1), jobs: jobs, runs: map[quell.RunRef]*run{},
+	}
 }
 
 // setAborts and setOwn take news about intents. Each value is kept until it
@@ -112,6 +120,8 @@ func (r *runner) load(ctx context.Context) bool {
 		if err == nil {
 			state := job.State.Clone()
 			r.job, r.intents, r.state = job, intents, &state
+			r.rules = job.Spec.Rules(r.o.Limits)
+			r.outputs = r.readOutputs(job.Output)
 			if state.Abort != nil {
 				r.seen = state.Abort.Mode
 			}
@@ -134,8 +144,8 @@ func (r *runner) step(ctx context.Context) time.Time {
 	now := time.Now().UTC()
 	r.collect(now)
 	if r.isGone() {
-		if r.cur != nil {
-			r.cur.process.Kill(string(quell.CauseDisown))
+		for _, c := range r.runs {
+			c.process.Kill(string(quell.CauseDisown))
 		}
 		// The key may be gone because of the final transition on its way.
 		if r.pending == nil {
@@ -143,50 +153,118 @@ func (r *runner) step(ctx context.Context) time.Time {
 		}
 		return time.Time{}
 	}
-	step := r.state.Next(r.job.Spec.Template, now)
-	if step.Action == quell.ActKill && r.cur != nil {
-		r.kill(step)
+	if r.state.Expire(r.rules, now) {
+		r.dirty = true
 	}
-	if r.cur != nil {
-		r.writeProgress(ctx)
+	step := r.state.Next(r.rules, now)
+	for _, k := range step.Kill {
+		r.kill(k)
 	}
-	switch {
-	case r.pending != nil:
-	case now.Before(r.resting):
-		return earlier(r.resting, step.Until)
-	default:
-		r.act(ctx, step, now)
+	r.writeProgress(ctx)
+	until := step.Until
+	if now.Before(r.resting) {
+		return earlier(r.resting, until)
 	}
-	return step.Until
+	r.enterAll(ctx, step)
+	if r.pending == nil {
+		until = earlier(until, r.act(ctx, step, now))
+	}
+	return until
 }
 
-// act does what the protocol asks for, apart from killing.
-func (r *runner) act(ctx context.Context, step quell.Step, now time.Time) {
+// act does what the protocol asks for, apart from killing. It returns when it
+// wants to be called again; zero: when something happens.
+func (r *runner) act(ctx context.Context, step quell.Step, now time.Time) time.Time {
 	switch step.Action {
 	case quell.ActBegin:
-		if err := r.mark(step.Run); err != nil {
-			r.log.Error("a run cannot begin; it is tried again", "run", step.Run.Name(), "error", err)
-			r.rest(errorRest)
-			return
-		}
-		r.commit(ctx, true, func(s *quell.State) { s.Begin(step.Run, now) })
+		r.begin(ctx, step.Begin, now)
 	case quell.ActFinish:
-		r.commit(ctx, true, func(s *quell.State) { s.Finish(now) })
-	case quell.ActWait, quell.ActKill:
-		switch {
-		case r.cur == nil:
-			r.enter(step)
-		// The record of a kill is stored with what comes after it, unless
-		// the kill takes its time.
-		case r.dirty && (step.Action == quell.ActWait || len(r.cur.survivors) > 0):
-			r.commit(ctx, false, func(*quell.State) {})
+		if !r.stopFacts() {
+			break // a job that is final has no process of its own
 		}
+		r.gatherCutShort()
+		r.checkOutput()
+		r.commit(ctx, true, func(s *quell.State) { s.Finish(now) })
+	case quell.ActLock:
+		r.takeLocks(ctx)
+	case quell.ActPass:
+		r.state.Pass(step.Pass, now)
+		r.dirty = true
+		r.poke()
+	case quell.ActWait:
+		return r.store(ctx, step)
 	case quell.ActNone:
 		r.done = r.giveUp(ctx)
 	case quell.ActPlace: // the scheduler's; a job with a node is not queued
 		r.log.Error("an assigned job is stored as queued; it is left alone")
 		r.done = true
 	}
+	return time.Time{}
+}
+
+// begin marks the runs and stores that they may start.
+func (r *runner) begin(ctx context.Context, runs []quell.RunRef, now time.Time) {
+	if fault := r.missing(); fault != "" {
+		r.state.Fail(fault)
+		r.dirty = true
+		r.poke()
+		return
+	}
+	if runs[0].Recovery {
+		r.gatherCutShort()
+	}
+	for _, ref := range runs {
+		if err := r.mark(ref); err != nil {
+			r.log.Error("a run cannot begin; it is tried again", "run", ref.Name(), "error", err)
+			r.rest(errorRest)
+			return
+		}
+	}
+	r.commit(ctx, true, func(s *quell.State) { s.Begin(runs, now) })
+}
+
+// missing says what playbook is not there before the job has begun anything.
+func (r *runner) missing() string {
+	if r.checked || r.state.StartedAt != nil {
+		return ""
+	}
+	r.checked = true
+	t := r.job.Spec.Template
+	for i, p := range slices.Concat(t.Playbooks, t.RecoveryPlaybooks) {
+		if i < len(r.state.Playbooks) && r.state.Playbooks[i].From != "" {
+			continue // the earlier job's
+		}
+		if err := r.o.Ansible.Check(p.Name(), p.Executable != ""); err != nil {
+			return "nothing was started: " + err.Error()
+		}
+	}
+	return ""
+}
+
+// storeEvery is how often what has no effect is stored at most, while a job
+// works on several devices: each write has all of them.
+const storeEvery = time.Second
+
+// store stores what has happened where it is not stored with what comes next.
+func (r *runner) store(ctx context.Context, step quell.Step) time.Time {
+	survivors := false
+	for _, c := range r.runs {
+		survivors = survivors || len(c.survivors) > 0
+	}
+	switch {
+	case !r.dirty:
+		return time.Time{}
+	// The record of a kill is stored with what comes after it, unless the kill
+	// takes its time, or there is more to come by itself.
+	case len(step.Kill) > 0 && len(step.Kill) == len(r.runs) && !survivors:
+		return time.Time{}
+	case len(r.state.CurrentRuns()) > 1:
+		if at := r.stored.Add(storeEvery); time.Now().Before(at) {
+			return at
+		}
+	}
+	r.commit(ctx, false, func(*quell.State) {})
+	return time.Time{}
 }
 
 // collect takes the news about intents and about the run into the state, one
@@ -196,12 +274,10 @@ func (r *runner) collect(now time.Time) {
 	own, all := r.own, r.all
 	r.own, r.all = nil, nil
 	r.mu.Unlock()
-	if len(own)+len(all) > 0 {
-		r.resting, r.behind = time.Time{}, nil
-	}
 	if r.behind != nil && !now.Before(r.resting) {
 		r.intents, r.behind = *r.behind, nil
 	}
+	known := r.intents
 	for _, view := range all {
 		r.intents = newer(r.intents, view)
 		r.observe(r.intents, now)
@@ -216,10 +292,11 @@ func (r *runner) collect(now time.Time) {
 			r.intents.Own = i
 		}
 	}
-	r.observe(r.intents, now)
-	if r.cur != nil {
-		r.follow(now)
+	if is := r.intents; is.OwnRevision() != known.OwnRevision() || is.AllRevision != known.AllRevision || is.StarRevision != known.StarRevision {
+		r.resting, r.behind = time.Time{}, nil
 	}
+	r.observe(r.intents, now)
+	r.takeNews()
 }
 
 // newer is what is known of the abort-all intents from a read of the runner's
@@ -296,7 +373,6 @@ func (r *runner) wait(ctx context.Context, until time.Time) {
 		defer timer.Stop()
 		timeout = timer.C
 	}
-	started, changed, ended := r.cur.news()
 	select {
 	case <-ctx.Done():
 	case <-r.wake:
@@ -305,9 +381,6 @@ func (r *runner) wait(ctx context.Context, until time.Time) {
 	case <-r.progress.sent:
 		r.progress.busy = false
 	case <-timeout:
-	case <-started:
-	case <-changed:
-	case <-ended:
 	}
 }
 
@@ -319,9 +392,10 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// letGo stops following the run in progress without ending it.
+// letGo stops following the runs in progress without ending them.
 func (r *runner) letGo() {
-	if r.cur != nil {
-		_ = r.cur.process.Close() // that is all it does
+	for ref, c := range r.runs {
+		_ = c.process.Close() // that is all it does
+		delete(r.runs, ref)
 	}
 }
