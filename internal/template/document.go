@@ -85,16 +85,17 @@ func yamlDocuments(data []byte) ([]document, error) {
 		if len(node.Content) == 0 || node.Content[0].ShortTag() == "!!null" {
 			continue
 		}
-		c := converter{}
+		c := converter{limit: maxGrowth + 4*len(data)}
 		c.value(node.Content[0], 0)
 		list = append(list, document{json: c.out.Bytes(), problems: c.problems})
 	}
 }
 
 const (
-	// maxDocument bounds, in bytes of JSON, what a document may grow to by
-	// its aliases.
-	maxDocument = 2 << 20
+	// maxGrowth bounds, in bytes of JSON, what a document may grow to by
+	// its aliases. What it has without any, JSON's punctuation included, is
+	// allowed for beside that, so that a large payload of Contrail fits.
+	maxGrowth = 2 << 20
 	// maxDepth bounds how deep it may nest; an alias inside its own anchor
 	// ends here too.
 	maxDepth = 100
@@ -105,6 +106,7 @@ const (
 type converter struct {
 	out      bytes.Buffer
 	problems []string
+	limit    int // of out
 	full     bool
 }
 
@@ -119,7 +121,7 @@ func (c *converter) value(n *yaml.Node, depth int) {
 		c.out.WriteString("null")
 		return
 	}
-	if c.out.Len() > maxDocument || depth > maxDepth {
+	if c.out.Len() > c.limit || depth > maxDepth {
 		c.full = true
 		c.problem(n, "the document is too large, or nests too deep, with its aliases written out")
 		return

@@ -1,42 +1,42 @@
 package template
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/google/uuid"
 
 	"quell"
 )
 
-// reader reads one document and collects its problems.
+// reader reads one job template and collects its problems.
 type reader struct {
 	as       quell.FQName // the name that the template must have; nil: its own
-	problems problemList
+	problems []string
+	// lenient makes a repeated property inside a schema no problem: the last
+	// one counts. Contrail reads its files that way.
+	lenient bool
 }
 
-func (r *reader) add(code quell.Code, field, format string, args ...any) {
+func (r *reader) invalid(field, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if field != "" {
 		text = field + ": " + text
 	}
-	r.problems = append(r.problems, problem{code: code, text: text})
-}
-
-func (r *reader) invalid(field, format string, args ...any) {
-	r.add(quell.CodeInvalid, field, format, args...)
+	r.problems = append(r.problems, text)
 }
 
 func (r *reader) unknown(field string) {
 	r.invalid(shorten(field), "the property is unknown")
 }
 
-func (r *reader) unsupported(field, format string, args ...any) {
-	r.add(quell.CodeUnsupported, field, format+"; this version of Quell does not offer it yet: leave it out", args...)
-}
+const nameForm = "a list of strings such as [default-global-system-config, image_upgrade_template]"
 
-// document reads one job template. What it returns is incomplete when it has
-// recorded problems.
+// document reads a job template in Quell's own format. What it returns is
+// incomplete when it has recorded problems.
 func (r *reader) document(d document) quell.Template {
 	t := quell.Template{}
 	members, err := d.members()
@@ -53,131 +53,243 @@ func (r *reader) document(d document) quell.Template {
 		}
 		return t
 	}
+	if r.as != nil && d.isPayload() {
+		r.invalid("", "it is a payload of Contrail: give one job template in Quell's own format")
+		return t
+	}
 	for _, m := range members {
 		r.templateField(&t, m)
 	}
+	has := func(name string) bool {
+		return slices.ContainsFunc(members, func(m quell.Member) bool { return m.Name == name })
+	}
 	switch {
-	case r.as == nil:
-	case t.FQName == nil:
+	case !has("fq_name") && r.as == nil:
+		r.invalid("fq_name", "it is missing: give %s", nameForm)
+	case !has("fq_name"):
 		t.FQName = r.as
-	case t.FQName.String() != r.as.String():
+	case r.as != nil && t.FQName != nil && t.FQName.String() != r.as.String():
 		r.invalid("fq_name", "it is not %s, the name in the request: make them the same, or leave it out", shorten(r.as.String()))
 	}
-	if len(r.problems) == 0 {
-		if err := t.Check(); err != nil {
-			r.invalid("", "%s", quell.MessageOf(err))
-		}
+	if !has("playbooks") {
+		r.invalid("", "the job template %shas no playbooks: give at least one", spaced(t.FQName))
 	}
+	r.finish(&t)
 	return t
+}
+
+// spaced is the name for the middle of a sentence; a template may lack it.
+func spaced(n quell.FQName) string {
+	if len(n) == 0 {
+		return ""
+	}
+	return shorten(n.String()) + " "
+}
+
+// finish checks what concerns the template as a whole, and gives it a uuid.
+func (r *reader) finish(t *quell.Template) {
+	if len(r.problems) > 0 {
+		return
+	}
+	if err := t.Check(); err != nil {
+		r.invalid("", "%s", quell.MessageOf(err))
+		return
+	}
+	if t.UUID == "" {
+		t.UUID = uuidOf(t.FQName)
+	}
 }
 
 func (r *reader) templateField(t *quell.Template, m quell.Member) {
 	switch m.Name {
 	case "fq_name":
-		r.name(t, m)
+		t.FQName = r.name(m.Name, m.Value)
+	case "uuid":
+		t.UUID = r.uuid(m.Name, m.Value)
 	case "display_name":
 		r.value(m.Name, m.Value, &t.DisplayName, "a string")
+	case "description":
+		r.value(m.Name, m.Value, &t.Description, "a string")
 	case "concurrency_level":
-		var level string
-		if !r.value(m.Name, m.Value, &level, "a string") {
-			return
-		}
-		switch level {
-		case "none":
-		case "device", "fabric":
-			r.unsupported(m.Name, "%s is a level of its own", level)
-		default:
-			r.invalid(m.Name, "%q is unknown: it is none, device or fabric", shorten(level))
-		}
+		t.Concurrency = r.concurrency(m.Name, m.Value)
+	case "synchronous":
+		r.value(m.Name, m.Value, &t.Synchronous, "true or false")
+	case "node_labels":
+		t.NodeLabels = r.labels(m.Name, m.Value)
+	case "timeout":
+		t.Timeout = r.duration(m.Name, m.Value)
+	case "queue_timeout":
+		t.QueueTimeout = r.duration(m.Name, m.Value)
 	case "playbooks":
-		t.Playbooks = r.playbooks(m)
+		before := len(r.problems)
+		t.Playbooks = r.steps(m.Name, m.Value, r.playbook)
+		if len(t.Playbooks) == 0 && len(r.problems) == before {
+			r.invalid(m.Name, "the list is empty: give at least one")
+		}
 	case "recovery_playbooks":
-		t.RecoveryPlaybooks = r.playbooks(m)
+		t.RecoveryPlaybooks = r.steps(m.Name, m.Value, r.playbook)
+	case "recovery":
+		r.recovery(m.Name, m.Value, &t.Recovery)
 	case "input_schema":
-		r.schema(t, m)
+		t.InputSchema = r.schema(m.Name, m.Value)
 	case "output_schema":
-		r.unsupported(m.Name, "an output is not checked")
+		t.OutputSchema = r.schema(m.Name, m.Value)
 	default:
 		r.unknown(m.Name)
 	}
 }
 
-// name reads the fq_name. Its content is checked here and not left to
-// Template.Check, since every problem's label needs a good one.
-func (r *reader) name(t *quell.Template, m quell.Member) {
+// name reads an fq_name, nil where it is none. Its content is checked here
+// and not left to Template.Check, since every problem's label needs a good
+// one.
+func (r *reader) name(field string, raw json.RawMessage) quell.FQName {
 	var parts []json.RawMessage
-	if !r.value(m.Name, m.Value, &parts, "a list of strings such as [default-global-system-config, image_upgrade_template]") {
-		return
-	}
-	name := make(quell.FQName, len(parts))
-	for i, part := range parts {
-		if !r.value(fmt.Sprintf("%s[%d]", m.Name, i), part, &name[i], "a string") {
-			return
-		}
-	}
-	if err := name.Check(); err != nil {
-		r.invalid(m.Name, "%s", quell.MessageOf(err))
-		return
-	}
-	t.FQName = name
-}
-
-func (r *reader) schema(t *quell.Template, m quell.Member) {
-	if len(m.Value) == 0 || m.Value[0] != '{' {
-		r.invalid(m.Name, "it is not a JSON Schema as an object: give one, or leave it out")
-		return
-	}
-	if _, err := compile(m.Value); err != nil {
-		r.invalid(m.Name, "%v", err)
-		return
-	}
-	t.InputSchema = m.Value
-}
-
-func (r *reader) playbooks(m quell.Member) []quell.Playbook {
-	var items []json.RawMessage
-	if !r.value(m.Name, m.Value, &items, "a list of playbooks") {
+	if !r.value(field, raw, &parts, nameForm) {
 		return nil
 	}
-	list := make([]quell.Playbook, len(items))
-	for i, item := range items {
-		list[i] = r.playbook(fmt.Sprintf("%s[%d]", m.Name, i), item)
+	name, good := make(quell.FQName, len(parts)), true
+	for i, part := range parts {
+		good = r.value(fmt.Sprintf("%s[%d]", field, i), part, &name[i], "a string") && good
 	}
-	return list
+	if !good {
+		return nil
+	}
+	if err := name.Check(); err != nil {
+		r.invalid(field, "%s", quell.MessageOf(err))
+		return nil
+	}
+	return name
 }
 
-func (r *reader) playbook(field string, item json.RawMessage) quell.Playbook {
-	p := quell.Playbook{}
-	members, err := quell.ParseObject(item)
+// uuid reads a UUID in its usual form of 36 characters and returns it in
+// lower case, so that the same UUID is always the same text.
+func (r *reader) uuid(field string, raw json.RawMessage) string {
+	const what = "a UUID such as 1f1b3f0c-5a4e-4c39-9d0c-6f6d0e2a7b11"
+	var text string
+	if !r.value(field, raw, &text, what) {
+		return ""
+	}
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != 36 { // Parse takes other forms too
+		r.invalid(field, "%q is not %s: give one, or leave it out", shorten(text), what)
+		return ""
+	}
+	return id.String()
+}
+
+func (r *reader) concurrency(field string, raw json.RawMessage) quell.Concurrency {
+	var level quell.Concurrency
+	if !r.value(field, raw, &level, "a string") {
+		return ""
+	}
+	switch level {
+	case quell.ConcurrencyNone: // the empty level: there is one way to store it
+		return ""
+	case quell.ConcurrencyDevice, quell.ConcurrencyFabric:
+		return level
+	}
+	r.invalid(field, "%q is unknown: it is none, device or fabric", shorten(string(level)))
+	return ""
+}
+
+func (r *reader) labels(field string, raw json.RawMessage) map[string]string {
+	members, err := quell.ParseObject(raw)
 	if err != nil {
-		r.invalid(field, "it is not an object such as {playbook_uri: upgrade.yml}")
-		return p
+		r.invalid(field, "it is not an object of strings such as {site: west}")
+		return nil
+	}
+	labels := make(map[string]string, len(members))
+	for _, m := range members {
+		if strings.TrimSpace(m.Name) == "" {
+			r.invalid(field, "a label's name is empty: give it one")
+			continue
+		}
+		text := ""
+		r.value(field+"."+shorten(m.Name), m.Value, &text, "a string")
+		labels[m.Name] = text
+	}
+	return labels
+}
+
+func (r *reader) duration(field string, raw json.RawMessage) quell.Duration {
+	const what = "a time such as 30m"
+	var d quell.Duration
+	if r.value(field, raw, &d, what) && d <= 0 {
+		r.invalid(field, "%s is not above zero: give %s, or leave it out", d, what)
+	}
+	return d
+}
+
+func (r *reader) recovery(field string, raw json.RawMessage, into *quell.RecoveryPolicy) {
+	members, err := quell.ParseObject(raw)
+	if err != nil {
+		r.invalid(field, "it is not an object such as {on_graceful: false}")
+		return
 	}
 	for _, m := range members {
 		inner := field + "." + m.Name
 		switch m.Name {
-		case "playbook_uri":
-			if r.value(inner, m.Value, &p.URI, "a string") && p.URI != "" && !filepath.IsLocal(p.URI) {
-				r.invalid(inner, "%q leaves the playbook folder: give a path inside it", shorten(p.URI))
-			}
-		case "job_completion_weightage":
-			p.Weight = new(float64)
-			r.value(inner, m.Value, p.Weight, "a number from 0 to 100")
-		case "timeout":
-			r.value(inner, m.Value, &p.Timeout, "a time such as 30m")
-		case "abortable":
-			p.Abortable = new(bool)
-			r.value(inner, m.Value, p.Abortable, "true or false")
-		case "multi_device_playbook":
-			multi := false
-			if r.value(inner, m.Value, &multi, "true or false") && multi {
-				r.unsupported(inner, "a playbook that runs once for each device is a kind of its own")
-			}
+		case "on_failure":
+			into.OnFailure = r.choice(inner, m.Value)
+		case "on_force":
+			into.OnForce = r.choice(inner, m.Value)
+		case "on_graceful":
+			into.OnGraceful = r.choice(inner, m.Value)
 		default:
 			r.unknown(inner)
 		}
 	}
-	return p
+}
+
+// choice reads true or false where missing is a third thing.
+func (r *reader) choice(field string, raw json.RawMessage) *bool {
+	v := new(bool)
+	r.value(field, raw, v, "true or false")
+	return v
+}
+
+// schema reads a JSON Schema: an object, a string that holds one, or an empty
+// string for none.
+func (r *reader) schema(field string, raw json.RawMessage) json.RawMessage {
+	if bytes.HasPrefix(raw, []byte(`"`)) {
+		var text string
+		if !r.value(field, raw, &text, "a JSON Schema") {
+			return nil
+		}
+		if raw = bytes.TrimSpace([]byte(text)); len(raw) == 0 {
+			return nil
+		}
+	}
+	if !bytes.HasPrefix(raw, []byte("{")) {
+		r.invalid(field, "it is not a JSON Schema as an object: give one, as it is or in a string, or leave it out")
+		return nil
+	}
+	_, err := quell.ParseObject(raw)
+	if err != nil && r.lenient {
+		raw, err = lastOfEach(raw)
+	}
+	if err == nil {
+		_, err = compile(raw)
+	}
+	if err != nil {
+		r.invalid(field, "%v", err)
+		return nil
+	}
+	return raw
+}
+
+// lastOfEach rewrites an object so that no property in it is repeated, and
+// says what else is wrong with it.
+func lastOfEach(raw json.RawMessage) (json.RawMessage, error) {
+	value, err := decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	if raw, err = json.Marshal(value); err != nil {
+		return nil, fmt.Errorf("not JSON: %w", err)
+	}
+	_, err = quell.ParseObject(raw)
+	return raw, err
 }
 
 // value decodes one value and says whether that went well.

@@ -1,11 +1,15 @@
 // Package template reads job templates from files and requests, and checks
-// what they promise: that an input schema is one, and that an input fits it.
+// what they promise: that a schema is one, and that an input or an output
+// fits it.
 //
-// It is strict: an unknown or repeated property, a wrong type or a value that
-// cannot be meant is an error which names the file, the document and the
-// field, and a file's problems are told all at once. What the design knows
-// and this version cannot do yet is refused with quell.CodeUnsupported rather
-// than ignored. Nothing is ever loaded from a network or from another file.
+// It reads two formats. Quell's own is strict: an unknown or repeated
+// property, a wrong type or a value that cannot be meant is an error. Its
+// members are published as a JSON Schema, [Schema]. Contrail's predefined
+// payload file goes in as it is: what is no job template there is skipped and
+// listed, and members that mean nothing to Quell are ignored. In both, an
+// error names the file, the object and the field, and a file's problems are
+// told all at once. Nothing is ever loaded from a network or from another
+// file.
 //
 // The package refuses to know where templates are stored and how playbooks
 // are run.
@@ -16,108 +20,144 @@ import (
 	"os"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"quell"
 )
 
+// File is what a text holds.
+type File struct {
+	Templates []quell.Template // at least one; each has its UUID
+	// Skipped has a line, the file's name included, for each object type of
+	// a payload file that Quell does not read.
+	Skipped []string
+}
+
 // ReadFile reads all job templates of a YAML or JSON file.
-func ReadFile(path string) ([]quell.Template, error) {
+func ReadFile(path string) (File, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, quell.Errorf(quell.CodeInvalid, "the template file cannot be read: %w", err)
+		return File{}, quell.Errorf(quell.CodeInvalid, "the template file cannot be read: %w", err)
 	}
 	return Read(path, data)
 }
 
-// Read reads all job templates of a YAML or JSON text, one a document. name
-// is what errors call the text.
-func Read(name string, data []byte) ([]quell.Template, error) {
+// Read reads all job templates of a YAML or JSON text. A document is one
+// template in Quell's own format, or a payload of Contrail with any number.
+// name is what errors call the text.
+func Read(name string, data []byte) (File, error) {
 	return read(name, data, nil)
 }
 
-// ReadNamed reads a text that holds exactly one job template, which is to be
-// stored as fqName: its own fq_name is the same, or missing.
+// ReadNamed reads a text that holds exactly one job template in Quell's own
+// format, which is to be stored as fqName: its own fq_name is the same, or
+// missing.
 func ReadNamed(name string, data []byte, fqName quell.FQName) (quell.Template, error) {
 	if err := fqName.Check(); err != nil {
 		return quell.Template{}, err
 	}
-	templates, err := read(name, data, fqName)
+	file, err := read(name, data, fqName)
 	if err != nil {
 		return quell.Template{}, err
 	}
-	if len(templates) != 1 {
-		return quell.Template{}, quell.Errorf(quell.CodeInvalid, "%s: there are %d job templates: give one", name, len(templates))
+	if n := len(file.Templates); n != 1 {
+		return quell.Template{}, quell.Errorf(quell.CodeInvalid, "%s: there are %d job templates: give one", name, n)
 	}
-	return templates[0], nil
+	return file.Templates[0], nil
 }
 
 // read reads all documents. Where as is given, it is the name of every one.
-func read(name string, data []byte, as quell.FQName) ([]quell.Template, error) {
+func read(name string, data []byte, as quell.FQName) (File, error) {
 	list, documentErr := documents(data)
-	problems := problemList{}
-	templates := make([]quell.Template, 0, len(list))
-	seen := map[string]int{}
+	c := collection{names: map[string]string{}, uuids: map[string]string{}}
 	for i, d := range list {
+		place := fmt.Sprintf("document %d", i+1)
+		if as == nil && d.isPayload() {
+			if len(list) == 1 && documentErr == nil {
+				place = "" // there is no other document to tell it from
+			}
+			c.payload(place, d)
+			continue
+		}
 		r := reader{as: as}
-		t := r.document(d)
-		label := fmt.Sprintf("document %d", i+1)
-		if len(t.FQName) > 0 {
-			label += " (" + shorten(t.FQName.String()) + ")"
-		}
-		if first, repeated := seen[t.FQName.String()]; repeated && len(t.FQName) > 0 {
-			r.invalid("fq_name", "document %d has the same: give each job template a name of its own", first)
-		}
-		seen[t.FQName.String()] = i + 1
-		for _, p := range r.problems {
-			problems = append(problems, problem{code: p.code, text: label + ": " + p.text})
-		}
-		templates = append(templates, t)
+		c.add(place, r.document(d), r.problems)
 	}
 	switch {
 	case documentErr != nil:
-		problems = append(problems, problem{
-			code: quell.CodeInvalid, text: fmt.Sprintf("document %d: %v", len(list)+1, documentErr),
-		})
-	case len(list) == 0:
-		problems = append(problems, problem{code: quell.CodeInvalid, text: "there is no job template in it"})
+		c.problems = append(c.problems, fmt.Sprintf("document %d: %v", len(list)+1, documentErr))
+	case len(c.templates) == 0 && len(c.problems) == 0:
+		text := "there is no job template in it"
+		if len(c.skipped) > 0 {
+			text += " (" + strings.Join(c.skippedLines(), "; ") + ")"
+		}
+		c.problems = append(c.problems, text)
 	}
-	if err := problems.err(name); err != nil {
-		return nil, err
+	if err := problemsError(name, c.problems); err != nil {
+		return File{}, err
 	}
-	return templates, nil
+	file := File{Templates: c.templates}
+	for _, line := range c.skippedLines() {
+		file.Skipped = append(file.Skipped, name+": "+line)
+	}
+	return file, nil
 }
 
-// problem is one thing that is wrong with a document.
-type problem struct {
-	code quell.Code
-	text string
+// collection is what the documents of one text hold together.
+type collection struct {
+	templates []quell.Template
+	problems  []string
+	skipped   []skippedType
+	names     map[string]string // by fq_name: the place of the template
+	uuids     map[string]string
 }
 
-type problemList []problem
+// add takes a template that was read at a place, or its problems.
+func (c *collection) add(place string, t quell.Template, problems []string) {
+	label := place
+	if len(t.FQName) > 0 {
+		label += " (" + shorten(t.FQName.String()) + ")"
+		first, repeated := c.names[t.FQName.String()]
+		switch owner, taken := c.uuids[t.UUID]; {
+		case repeated:
+			problems = append(problems, fmt.Sprintf("fq_name: %s has the same: give each job template a name of its own", first))
+		case taken && t.UUID != "":
+			problems = append(problems, fmt.Sprintf("uuid: %s has the same, %s: give each job template one of its own, or leave it out", owner, t.UUID))
+		default:
+			c.names[t.FQName.String()], c.uuids[t.UUID] = place, place
+		}
+	}
+	for _, text := range problems {
+		c.problems = append(c.problems, label+": "+text)
+	}
+	c.templates = append(c.templates, t)
+}
+
+// namespace makes the uuids of templates that bring none. It was drawn at
+// random for Quell and is fixed for good: a template keeps its uuid on every
+// machine and in every release, since clients store it as job_template_id.
+var namespace = uuid.MustParse("9bed3eac-4b70-404b-b31a-5f8ff6135f09")
+
+// uuidOf is the uuid of a template that brings none.
+func uuidOf(name quell.FQName) string {
+	return uuid.NewSHA1(namespace, []byte(name.String())).String()
+}
 
 // maxProblems bounds how many problems one error tells.
-const maxProblems = 50
+const maxProblems = 200
 
-// err makes one error of all problems, nil when there are none. The error is
-// CodeUnsupported only where a later version would take the text as it is.
-func (l problemList) err(name string) error {
-	if len(l) == 0 {
+// problemsError makes one error of all problems, nil when there are none.
+func problemsError(name string, texts []string) error {
+	switch len(texts) {
+	case 0:
 		return nil
+	case 1:
+		return quell.Errorf(quell.CodeInvalid, "%s: %s", name, texts[0])
 	}
-	code := quell.CodeUnsupported
-	texts := make([]string, 0, len(l))
-	for _, p := range l {
-		if p.code != quell.CodeUnsupported {
-			code = quell.CodeInvalid
-		}
-		texts = append(texts, p.text)
+	all := len(texts)
+	if more := all - maxProblems; more > 0 {
+		texts = append(texts[:maxProblems:maxProblems], fmt.Sprintf("and %d more", more))
 	}
-	if len(texts) == 1 {
-		return quell.Errorf(code, "%s: %s", name, texts[0])
-	}
-	if more := len(texts) - maxProblems; more > 0 {
-		texts = append(texts[:maxProblems], fmt.Sprintf("and %d more", more))
-	}
-	return quell.Errorf(code, "%s: %d problems:\n- %s", name, len(l), strings.Join(texts, "\n- "))
+	return quell.Errorf(quell.CodeInvalid, "%s: %d problems:\n- %s", name, all, strings.Join(texts, "\n- "))
 }
 
 // shorten cuts a text from outside for an error message.
