@@ -40,7 +40,7 @@ func upper(letter byte) byte {
 
 // count counts the devices with a letter, marked or not.
 func (p PlaybookState) count(letter string) int {
-	return strings.Count(p.Letters, letter) + strings.Count(p.Letters, strings.ToLower(letter))
+	return strings.Count(strings.ToUpper(p.Letters), letter)
 }
 
 // letters are those with which the playbook opens: it concerns the devices
