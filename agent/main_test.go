@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -61,7 +62,8 @@ type node struct {
 	log   *lockedBuffer
 
 	limits    quell.Limits
-	inventory string // for ansible, which is none: see ansible-inventory
+	inventory string
+	check     func(quell.Template, json.RawMessage) error
 
 	agent  *Agent
 	sup    *process.Supervisor
@@ -94,7 +96,7 @@ func newNode(t *testing.T) *node {
 	for _, d := range []string{n.data, n.temp, filepath.Join(dir, "playbooks")} {
 		require.NoError(t, os.Mkdir(d, 0o700))
 	}
-	n.write("ansible", "#!/bin/sh\nfor last; do :; done\nexec sh -e \"$last\"\n")
+	n.write("ansible", "#!/bin/sh\nVARS=${2#@} export VARS\nfor last; do :; done\nexec sh -e \"$last\"\n")
 	require.NoError(t, os.Chmod(filepath.Join(dir, "ansible"), 0o700))
 	t.Cleanup(func() {
 		n.store.hook(nil, nil)
@@ -158,7 +160,7 @@ func (n *node) start() {
 	require.NoError(n.t, err)
 	n.agent, err = New(Options{
 		Info: quell.NodeInfo{Node: "n1", Capacity: 4, Instance: n.data}, DataDir: n.data, TempDir: n.temp, Store: n.store,
-		Processes: Supervised(n.sup), Ansible: play, Limits: n.limits, Logger: log, Metrics: metrics.NewAgent(prometheus.NewRegistry()),
+		Processes: Supervised(n.sup), Ansible: play, Limits: n.limits, CheckOutput: n.check, Logger: log, Metrics: metrics.NewAgent(prometheus.NewRegistry()),
 	})
 	require.NoError(n.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
