@@ -67,12 +67,13 @@ func deviceStatuses(s quell.State) string {
 
 func TestSomeDevicesAtOnce(t *testing.T) {
 	n := newNode(t)
-	n.store.assignSpec(n.workflow(gatedDevice+"; [ $DEV != b ]", "a", "b", "c"))
+	n.store.assignSpec(n.workflow("echo working on $DEV; "+gatedDevice+"; [ $DEV != b ]", "a", "b", "c"))
 	n.start()
 	n.waitRan(2)
 	n.eventually("both are stored as RUNNING", func() bool { return deviceStatuses(n.store.state(job1)) == "RUNNING RUNNING PENDING" })
 	n.release("b")
 	n.waitRan(3)
+	require.Equal(t, "working on a\n", n.log1("playbook-0-device-1"), "each has a log of its own meanwhile")
 	n.release("a", "c")
 	s := n.final()
 	require.Equal(t, quell.StatusWarning, s.Status)
@@ -82,13 +83,21 @@ func TestSomeDevicesAtOnce(t *testing.T) {
 	require.ElementsMatch(t, []string{"a", "b", "c"}, n.ran())
 
 	// The log of a run on a device is part of the job's once it has ended.
-	log, err := n.agent.openLog(job1)
-	require.NoError(t, err)
+	require.Regexp(t, `(?s)^==> playbook-0-device-2 <==\nworking on b\n.*\n==> playbook-1 <==\nlast\n$`, n.log1(""))
+}
+
+// log1 reads the log of a run, or of all of them.
+func (n *node) log1(run string) string {
+	n.t.Helper()
+	log, err := n.agent.openLog(job1, run)
+	require.NoError(n.t, err)
 	defer log.close()
 	text := make([]byte, log.size)
-	_, err = log.ReadAt(text, 0)
-	require.NoError(t, err)
-	require.Regexp(t, `(?s)^==> playbook-0-device-2 <==\n.*\n==> playbook-1 <==\nlast\n$`, string(text))
+	if log.size > 0 {
+		_, err = log.ReadAt(text, 0)
+		require.NoError(n.t, err)
+	}
+	return string(text)
 }
 
 func TestForceKillsAllDevicesAtOnce(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,9 @@ const (
 	maxMatches     = 1000
 	maxSearchText  = 256
 )
+
+// runName is what quell.RunRef.Name makes.
+var runName = regexp.MustCompile(`^(playbook|recovery)-[0-9]+(-device-[0-9]+)?(-try-[0-9]+)?$`)
 
 // Handler serves what the node alone has: the logs of its jobs; and /healthz,
 // /readyz and, by the given handler, /metrics.
@@ -43,7 +47,8 @@ func (a *Agent) Handler(metrics http.Handler) http.Handler {
 }
 
 // serveLog serves the output of a job's runs: whole or a range of it, as it
-// grows (?follow=true&offset=N), or the lines with a text (?search=TEXT).
+// grows (?follow=true&offset=N), or the lines with a text (?search=TEXT); of
+// all of them, or of one (?run=NAME).
 func (a *Agent) serveLog(w http.ResponseWriter, req *http.Request) {
 	id, err := uuid.Parse(req.PathValue("id"))
 	if err != nil {
@@ -51,8 +56,12 @@ func (a *Agent) serveLog(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	query := req.URL.Query()
-	follow, search := query.Get("follow") == "true", query.Get("search")
-	log, err := a.openLog(id.String())
+	follow, search, run := query.Get("follow") == "true", query.Get("search"), query.Get("run")
+	if run != "" && !runName.MatchString(run) {
+		http.Error(w, "run is no name of a run", http.StatusBadRequest)
+		return
+	}
+	log, err := a.openLog(id.String(), run)
 	if err != nil {
 		a.o.Logger.Error("the log of a job cannot be read", "job", id, "error", err)
 		http.Error(w, "the log of the job cannot be read", http.StatusInternalServerError)

@@ -17,6 +17,7 @@ import (
 // that names it, in the order in which they began. The text only grows, at its
 // end: a run begins when the one before is dead. It is read where it lies.
 type jobLog struct {
+	only  string // the one run that is wanted, as it is; empty: all of them
 	parts []logPart
 	size  int64
 }
@@ -30,9 +31,9 @@ type logPart struct {
 	file   *os.File // where there is no header
 }
 
-// openLog opens what there is of a job's log now.
-func (a *Agent) openLog(job string) (*jobLog, error) {
-	log := &jobLog{}
+// openLog opens what there is now of a job's log, or of that of one run.
+func (a *Agent) openLog(job, run string) (*jobLog, error) {
+	log := &jobLog{only: run}
 	return log, a.extend(job, log)
 }
 
@@ -44,6 +45,9 @@ func (a *Agent) extend(job string, log *jobLog) error {
 	runs, err := logRuns(a.o.DataDir, job)
 	if err != nil {
 		return err
+	}
+	if log.only != "" {
+		runs = []string{log.only}
 	}
 	known := ""
 	if n := len(log.parts); n > 0 {
@@ -83,6 +87,9 @@ func (a *Agent) addRun(job, run string, log *jobLog) error {
 		return err
 	}
 	header := "==> " + run + " <==\n"
+	if log.only != "" {
+		header = ""
+	}
 	if last := make([]byte, 1); log.size > 0 {
 		if _, err := log.ReadAt(last, log.size-1); err != nil {
 			_ = f.Close()
@@ -92,8 +99,10 @@ func (a *Agent) addRun(job, run string, log *jobLog) error {
 			header = "\n" + header
 		}
 	}
-	log.parts = append(log.parts, logPart{run: run, offset: log.size, size: int64(len(header)), header: []byte(header)})
-	log.size += int64(len(header))
+	if header != "" {
+		log.parts = append(log.parts, logPart{run: run, offset: log.size, size: int64(len(header)), header: []byte(header)})
+		log.size += int64(len(header))
+	}
 	log.parts = append(log.parts, logPart{run: run, offset: log.size, file: f})
 	return log.stat()
 }

@@ -303,7 +303,7 @@ func (r *runner) result(c *run, e process.Exit) quell.RunResult {
 		result.Error = "killed: " + r.state.Fault
 	case result.Killed == "" && e.Signal == "" && e.ExitCode != 0:
 		if r.job.Spec.Template.Playbook(c.ref).Executable != "" {
-			result.Error = fmt.Sprintf("the executable ended with exit code %d: see the log", e.ExitCode)
+			result.Error = ansible.ExplainExecutable(e.ExitCode)
 			break
 		}
 		result.Error = progress.Explain(e.ExitCode)

@@ -1,10 +1,12 @@
-// Package ansible builds the ansible-playbook command of one run and reads the events that it emits.
+// Package ansible builds the command of one run, an ansible-playbook or an executable, reads the events that it emits and
+// the output that it gives back, and asks the operator's inventory about devices.
 //
 // It promises that a run's command carries no secret in its arguments, that values from a job's input reach the playbook as
-// they are (nothing in them is ever evaluated as a template), that what Ansible writes on this node stays in
-// the job's own temp folder, and that no line of events, however malformed, does harm.
+// they are (nothing in them is ever evaluated as a template), that what is encrypted in the inventory stays so until Ansible
+// itself uses it, that what Ansible writes on this node stays in the job's own temp folder, and that no line of events
+// and no output, however malformed, does harm.
 //
-// It refuses to know what a job or a status is, where commands run and how they end, and that etcd exists: it turns a
+// It refuses to know what a job or a status is, where runs are started and how they end, and that etcd exists: it turns a
 // playbook and its variables into arguments and an environment, and lines into events.
 package ansible
 
@@ -13,7 +15,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,9 +32,6 @@ const pluginName = "quell_events.py"
 //go:embed quell_events.py
 var plugin []byte
 
-// ErrOutside says that a playbook lies outside the playbook folder, or would by way of a symbolic link.
-var ErrOutside = errors.New("lies outside the playbook folder")
-
 // Options says where things are.
 type Options struct {
 	// Binary is the ansible-playbook to run, a path or a name looked up in PATH. Default: ansible-playbook.
@@ -42,9 +40,15 @@ type Options struct {
 	PlaybookDir string
 	// PluginDir is the folder, made when it is missing, that the callback plugin is written to.
 	PluginDir string
-	// Inventory is passed to ansible-playbook when it is not empty: a path, or a list of hosts with a comma in it.
-	// Without it Ansible's own configuration decides.
+	// Inventory is passed to ansible-playbook when it is not empty, and is what Facts reads: a path, or a list of hosts with
+	// a comma in it. Without it Ansible's own configuration decides, and Facts knows no device.
 	Inventory string
+	// VaultPasswordFile is passed to Ansible when it is not empty: the file, or the program, that gives the
+	// password of what is encrypted in inventories, playbooks and their variables.
+	VaultPasswordFile string
+	// URIMap says which prefixes of playbooks' uris stand for which folders; the first that fits counts. Nil means
+	// DefaultURIMap alone.
+	URIMap []URIMapping
 }
 
 // Ansible builds commands. It is safe for concurrent use.
@@ -53,6 +57,8 @@ type Ansible struct {
 	playbookDir string
 	pluginDir   string
 	inventory   string
+	vaultFile   string // empty for none
+	uriMap      []URIMapping
 }
 
 // New resolves the binary and the folders, and writes the callback plugin.
@@ -81,16 +87,16 @@ func New(o Options) (*Ansible, error) {
 		return nil, fmt.Errorf("the playbook folder %s is not a folder", a.playbookDir)
 	}
 
-	switch {
-	case o.Inventory == "" || strings.Contains(o.Inventory, ","):
-		a.inventory = o.Inventory
-	default:
-		if a.inventory, err = filepath.Abs(o.Inventory); err != nil {
-			return nil, err
-		}
-		if _, err := os.Stat(a.inventory); err != nil {
+	if a.inventory = o.Inventory; !strings.Contains(o.Inventory, ",") {
+		if a.inventory, err = existing(o.Inventory); err != nil {
 			return nil, fmt.Errorf("the inventory: %w", err)
 		}
+	}
+	if a.vaultFile, err = existing(o.VaultPasswordFile); err != nil {
+		return nil, fmt.Errorf("the vault password file: %w", err)
+	}
+	if a.uriMap, err = uriMap(o.URIMap); err != nil {
+		return nil, err
 	}
 
 	if o.PluginDir == "" {
@@ -108,56 +114,17 @@ func New(o Options) (*Ansible, error) {
 	return a, nil
 }
 
-// Resolve returns the path of the playbook that a uri names, with symbolic links followed. The uri is taken relative to
-// the playbook folder (an absolute one is taken as it is) and must not lead out of it: errors.Is tells
-// fs.ErrNotExist, for a file that is missing, from ErrOutside.
-func (a *Ansible) Resolve(uri string) (string, error) {
-	if uri == "" || strings.ContainsRune(uri, 0) {
-		return "", fmt.Errorf("%q is not a playbook", uri)
+// existing returns the absolute path of a file or folder, which must exist, or nothing for none.
+func existing(path string) (string, error) {
+	if path == "" {
+		return "", nil
 	}
-	// The folder may itself be a link that is moved from one release to the next, so it is looked up every time.
-	root, err := filepath.EvalSymlinks(a.playbookDir)
+	path, err := filepath.Abs(path)
 	if err != nil {
-		return "", fmt.Errorf("the playbook folder: %w", err)
+		return "", err
 	}
-	path := filepath.Clean(uri)
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(a.playbookDir, path)
-	}
-	// Checked before anything is looked up: an error must not tell which files exist elsewhere.
-	if !within(a.playbookDir, path) && !within(root, path) {
-		return "", fmt.Errorf("playbook %q %w", uri, ErrOutside)
-	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return "", fmt.Errorf("playbook %q: %w", uri, cause(err))
-	}
-	if !within(root, real) {
-		return "", fmt.Errorf("playbook %q %w", uri, ErrOutside)
-	}
-	info, err := os.Stat(real)
-	if err != nil {
-		return "", fmt.Errorf("playbook %q: %w", uri, cause(err))
-	}
-	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("playbook %q is not a regular file", uri)
-	}
-	return real, nil
-}
-
-// within reports whether path lies below dir.
-func within(dir, path string) bool {
-	rel, err := filepath.Rel(dir, path)
-	return err == nil && rel != "." && filepath.IsLocal(rel)
-}
-
-// cause takes the path, which the caller did not name, off a file's error.
-func cause(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		return pathErr.Err
-	}
-	return err
+	_, err = os.Stat(path)
+	return path, err
 }
 
 func writePlugin(dir string) error {

@@ -22,15 +22,28 @@ var inherited = []string{
 	"http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
 }
 
-// Playbook is one run of a playbook.
+// Playbook is one run of a playbook, or of an executable.
 type Playbook struct {
-	// URI names the playbook, as Resolve takes it.
+	// URI names the playbook, or the executable, as Resolve takes it.
 	URI string
-	// Vars become the variable playbook_input, and each member a variable of its own as well.
+	// Executable says that the URI names a program. It is executed itself, finds its variables, as plain JSON, in the file that
+	// QUELL_INPUT_FILE names, and emits no events.
+	Executable bool
+	// Args are the arguments of an executable; a playbook has none.
+	Args []string
+	// Vars become the variable playbook_input, and each member a variable of its own as well. Nothing in them is ever
+	// evaluated: they come from whoever may start a job.
 	Vars map[string]any
+	// Trusted are more such variables, of names that are not in Vars. They are the operator's own, as in DeviceFacts: Ansible
+	// evaluates templates in them, and decrypts encrypted values ({"__ansible_vault": "…"}) where a task uses them. An executable
+	// gets those as they are.
+	Trusted map[string]any
 	// VarsFile is the absolute path that the variables are written to, readable by the owner alone. Ansible
-	// reads it once, at its start.
+	// reads it once, at its start; an executable, whenever it likes.
 	VarsFile string
+	// OutputFile is the absolute path, in a folder that exists, of the file that the run leaves its output in, for ReadOutput;
+	// empty: the output is not kept.
+	OutputFile string
 	// TempDir is the job's own temp folder, which exists: absolute and short (at most 76 bytes, since sockets lie in it).
 	// What Ansible leaves behind when it is killed, secrets included, lies in there.
 	TempDir string
@@ -38,42 +51,107 @@ type Playbook struct {
 	JobID string
 }
 
-// Command writes the variables' file and returns what to run: the arguments, the first being the absolute path of the
-// binary, the whole environment, and the working folder. The command expects a pipe for its events as EventsFD.
+// Command writes the variables' file, removes an output file that is there already, and returns what to run: the
+// arguments, the first being the absolute path of the binary, the whole environment, and the working folder. The command of
+// a playbook expects a pipe for its events as EventsFD.
 func (a *Ansible) Command(p Playbook) (args, env []string, dir string, err error) {
-	path, err := a.Resolve(p.URI)
+	path, err := a.find(p.URI, p.Executable)
 	if err != nil {
 		return nil, nil, "", err
 	}
-	if !filepath.IsAbs(p.VarsFile) {
-		return nil, nil, "", fmt.Errorf("the variables' file %q is not an absolute path", p.VarsFile)
+	if err := p.check(); err != nil {
+		return nil, nil, "", err
 	}
-	if err := checkPath(p.TempDir); err != nil {
-		return nil, nil, "", fmt.Errorf("the job's temp folder: %w", err)
+	var vars []byte
+	if p.Executable {
+		vars, err = plainVars(p.Vars, p.Trusted)
+	} else {
+		vars, err = encodeVars(p.Vars, p.Trusted, p.TempDir)
 	}
-	if len(p.TempDir) > maxTempDir {
-		return nil, nil, "", fmt.Errorf("the job's temp folder: %s is longer than %d bytes: no socket fits in", p.TempDir, maxTempDir)
-	}
-	vars, err := encodeVars(p.Vars, p.TempDir)
 	if err != nil {
 		return nil, nil, "", err
 	}
 	if err := prepareTemp(p.TempDir); err != nil {
 		return nil, nil, "", fmt.Errorf("the job's temp folder: %w", err)
 	}
+	if p.OutputFile != "" {
+		if err := os.Remove(p.OutputFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, nil, "", fmt.Errorf("remove an earlier output: %w", err)
+		}
+	}
 	if err := writeFile(p.VarsFile, vars); err != nil {
 		return nil, nil, "", fmt.Errorf("write the variables' file: %w", err)
 	}
+	if p.Executable {
+		return append([]string{path}, p.Args...), a.environ(p), a.playbookDir, nil
+	}
+	args = append([]string{a.binary, "-e", "@" + p.VarsFile}, a.sources()...)
+	return append(args, path), a.environ(p), a.playbookDir, nil
+}
 
-	args = []string{a.binary, "-e", "@" + p.VarsFile}
+// check refuses paths and arguments that a run could not work with.
+func (p Playbook) check() error {
+	if !p.Executable && len(p.Args) > 0 {
+		return errors.New("a playbook takes no arguments")
+	}
+	for _, arg := range p.Args {
+		if strings.ContainsRune(arg, 0) {
+			return errors.New("an argument holds a NUL")
+		}
+	}
+	if !filepath.IsAbs(p.VarsFile) {
+		return fmt.Errorf("the variables' file %q is not an absolute path", p.VarsFile)
+	}
+	if p.OutputFile != "" {
+		if !filepath.IsAbs(p.OutputFile) {
+			return fmt.Errorf("the output file %q is not an absolute path", p.OutputFile)
+		}
+		// An output that cannot be written would be missed without anybody noticing.
+		if _, err := os.Stat(filepath.Dir(p.OutputFile)); err != nil {
+			return fmt.Errorf("the output file's folder: %w", err)
+		}
+	}
+	if err := checkPath(p.TempDir); err != nil {
+		return fmt.Errorf("the job's temp folder: %w", err)
+	}
+	if len(p.TempDir) > maxTempDir {
+		return fmt.Errorf("the job's temp folder: %s is longer than %d bytes: no socket fits in", p.TempDir, maxTempDir)
+	}
+	return nil
+}
+
+// sources are the arguments that tell Ansible's programs where hosts and passwords come from.
+func (a *Ansible) sources() []string {
+	var args []string
 	if a.inventory != "" {
 		args = append(args, "--inventory="+a.inventory)
 	}
-	return append(args, path), a.environ(p), a.playbookDir, nil
+	if a.vaultFile != "" {
+		args = append(args, "--vault-password-file="+a.vaultFile)
+	}
+	return args
 }
 
 // environ returns the whole environment of a run.
 func (a *Ansible) environ(p Playbook) []string {
+	env := baseEnviron(p.TempDir)
+	if p.JobID != "" {
+		env = append(env, "QUELL_JOB_ID="+p.JobID)
+	}
+	if p.OutputFile != "" {
+		env = append(env, "QUELL_OUTPUT_FILE="+p.OutputFile)
+	}
+	if p.Executable {
+		// It emits no events, and an ansible-playbook that it starts in turn must not write its output for it: no plugin.
+		return append(env, "QUELL_INPUT_FILE="+p.VarsFile)
+	}
+	return append(env,
+		"QUELL_EVENTS_FD="+strconv.Itoa(EventsFD),
+		"ANSIBLE_CALLBACK_PLUGINS="+a.pluginDir+":~/.ansible/plugins/callback:/usr/share/ansible/plugins/callback")
+}
+
+// baseEnviron returns the environment that whatever is started here has in common.
+func baseEnviron(temp string) []string {
 	var env []string
 	set := func(name, value string) { env = append(env, name+"="+value) }
 
@@ -95,13 +173,7 @@ func (a *Ansible) environ(p Playbook) []string {
 	set("LANG", "C.UTF-8")
 	set("LC_ALL", "C.UTF-8")
 
-	if p.JobID != "" {
-		set("QUELL_JOB_ID", p.JobID)
-	}
-	set("QUELL_EVENTS_FD", strconv.Itoa(EventsFD))
-	set("ANSIBLE_CALLBACK_PLUGINS", a.pluginDir+":~/.ansible/plugins/callback:/usr/share/ansible/plugins/callback")
-
-	in := func(name string) string { return filepath.Join(p.TempDir, name) }
+	in := func(name string) string { return filepath.Join(temp, name) }
 	set("TMPDIR", in("tmp"))
 	set("ANSIBLE_HOME", in("home"))
 	set("ANSIBLE_LOCAL_TEMP", in("local"))

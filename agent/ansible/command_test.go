@@ -124,7 +124,7 @@ func TestEncodeVars(t *testing.T) {
 		},
 		"device_id": "d1",
 		"raw":       json.RawMessage(`{"a":"{{ b }}"}`),
-	}, "/tmp/job")
+	}, nil, "/tmp/job")
 	require.NoError(t, err)
 
 	unsafe := func(s string) m { return m{"__ansible_unsafe": s} }
@@ -150,7 +150,7 @@ func TestEncodeVars(t *testing.T) {
 	require.Equal(t, want, got)
 
 	t.Run("none", func(t *testing.T) {
-		raw, err := encodeVars(nil, "/tmp/job")
+		raw, err := encodeVars(nil, nil, "/tmp/job")
 		require.NoError(t, err)
 		require.Contains(t, string(raw), `"playbook_input":{}`)
 	})
@@ -176,7 +176,7 @@ func TestEncodeVars(t *testing.T) {
 	}
 	for name, tt := range refused {
 		t.Run(name, func(t *testing.T) {
-			_, err := encodeVars(tt.vars, "/tmp/job")
+			_, err := encodeVars(tt.vars, nil, "/tmp/job")
 			require.ErrorContains(t, err, tt.want)
 		})
 	}

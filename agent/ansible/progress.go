@@ -193,3 +193,8 @@ func (p *Progress) Explain(exitCode int) string {
 	}
 	return fmt.Sprintf("ansible-playbook ended with exit code %d: see the log", exitCode)
 }
+
+// ExplainExecutable says why an executable ended with an exit code other than 0. There are no events that could tell.
+func ExplainExecutable(exitCode int) string {
+	return fmt.Sprintf("the executable ended with exit code %d: see the log", exitCode)
+}

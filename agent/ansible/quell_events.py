@@ -1,10 +1,10 @@
-# The events of one ansible-playbook, as JSON lines on an inherited file descriptor.
+# The events of one ansible-playbook, as JSON lines on an inherited file descriptor, and its output, as a JSON file.
 #
-# Quell's agent writes this file out and reads what it emits (event.go holds the other half of the format). The number
-# of the descriptor stands in QUELL_EVENTS_FD; without it the plugin does nothing at all, so that an ansible-playbook
-# that a task starts in turn stays silent. Nothing in here may ever disturb the playbook: every hook swallows its own
-# errors, and a reader that has gone is ignored. Task arguments are never emitted, and of a task with no_log only that it
-# was censored.
+# Quell's agent writes this file out and reads what it emits (event.go and output.go hold the other half of the formats).
+# The number of the descriptor stands in QUELL_EVENTS_FD and the path of the file in QUELL_OUTPUT_FILE; both are taken
+# out of the environment, so that an ansible-playbook that a task starts in turn stays silent. Nothing in here may ever
+# disturb the playbook: every hook swallows its own errors, and a reader that has gone is ignored. Task arguments are
+# never emitted, and of a task with no_log only that it was censored; the output alone is what the playbook says it is.
 #
 # A line is at most PIPE_BUF (4096) bytes and is written by one os.write, which is atomic on a pipe: Ansible calls the hooks
 # from more than one thread, and no lock is needed that a forked worker could inherit while it is held.
@@ -19,13 +19,18 @@ DOCUMENTATION = """
     short_description: JSON events for Quell's agent
     description:
       - Writes one JSON line an event to the file descriptor that the environment variable QUELL_EVENTS_FD names.
+      - Writes the fact C(output) of localhost, with the custom stats of the run over it, to the file that
+        QUELL_OUTPUT_FILE names.
 """
 
 import errno
 import functools
 import json
+import math
 import os
 import time
+
+from collections.abc import Mapping, Sequence, Set
 
 from ansible.plugins.callback import CallbackBase
 
@@ -34,14 +39,20 @@ MAX_NAME = 256
 MAX_MESSAGE = 2048
 CENSORED = "censored (no_log)"
 
+OUTPUT = "output"
+MAX_OUTPUT = 4 << 20
+# What stands in the file instead of an output that cannot be handed over.
+OUTPUT_TOO_LARGE = "__quell_output_too_large"
+OUTPUT_ERROR = "__quell_output_error"
+LOCALHOST = ("localhost", "127.0.0.1", "::1")
+SET_FACT = ("set_fact", "ansible.builtin.set_fact", "ansible.legacy.set_fact")
+
 
 def quietly(hook):
     """Keeps whatever goes wrong in a hook away from Ansible."""
 
     @functools.wraps(hook)
     def wrapper(self, *args, **kwargs):
-        if self._fd is None:
-            return
         try:
             hook(self, *args, **kwargs)
         except Exception:
@@ -69,6 +80,27 @@ def clip(value, limit):
     if len(raw) <= limit:
         return text
     return raw[: limit - 3].decode("utf-8", "ignore") + "\u2026"
+
+
+def plain(value):
+    """The value as what JSON can hold: a fact comes from YAML, from templates and from modules, and holds anything."""
+    kind = type(value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if getattr(kind, "__ENCRYPTED__", False) or hasattr(kind, "_ciphertext"):
+        # A vault value stays encrypted: as a string it would be its secret.
+        return to_str(value._ciphertext)
+    if isinstance(value, (bytes, bytearray)):
+        return to_str(bytes(value))
+    if isinstance(value, Mapping):
+        return dict((key if isinstance(key, str) else to_str(key), plain(item)) for key, item in value.items())
+    if isinstance(value, (Sequence, Set)):
+        return [plain(item) for item in value]
+    if hasattr(kind, "isoformat"):
+        return value.isoformat()
+    return str(value)
 
 
 def field(result, name):
@@ -125,6 +157,13 @@ class CallbackModule(CallbackBase):
         super(CallbackModule, self).__init__(*args, **kwargs)
         self._fd = None
         self._play = ""
+        # Where the fact `output` is kept, the host whose it is, what was seen of it, and whether that name has been
+        # taken by a task's `register` since.
+        self._variables = None
+        self._output_host = None
+        self._output_seen = None
+        self._registered = False
+        self._output_file = os.environ.pop("QUELL_OUTPUT_FILE", "")
         try:
             # Taken out of the environment, and not to be inherited by anything that a task starts.
             fd = int(os.environ.pop("QUELL_EVENTS_FD", ""))
@@ -136,6 +175,8 @@ class CallbackModule(CallbackBase):
             pass
 
     def _emit(self, event, **fields):
+        if self._fd is None:
+            return
         record = {"event": event, "ts": round(time.time(), 3)}
         record.update(fields)
         line = self._encode(record)
@@ -174,6 +215,7 @@ class CallbackModule(CallbackBase):
     @quietly
     def v2_playbook_on_play_start(self, play):
         self._play = clip(play.get_name(), MAX_NAME)
+        self._variables = play.get_variable_manager()
 
     @quietly
     def v2_playbook_on_task_start(self, task, is_conditional):
@@ -212,6 +254,7 @@ class CallbackModule(CallbackBase):
         self._result(result, "unreachable", ignored)
 
     def _result(self, result, status, ignored=False):
+        self._follow_output(result)
         fields = {
             "host": clip(field(result, "host").get_name(), MAX_NAME),
             "task": clip(field(result, "task").get_name(), MAX_NAME),
@@ -224,7 +267,74 @@ class CallbackModule(CallbackBase):
         self._emit("result", **fields)
 
     @quietly
+    def _follow_output(self, result):
+        """Takes note of what a task does to the variable `output` of localhost."""
+        host, task = field(result, "host"), field(result, "task")
+        if host.get_name() not in LOCALHOST:
+            return
+        if task.register == OUTPUT:
+            # From here on it is the result of a module, whose `status` and `msg` are not meant for the job.
+            self._registered = True
+        elif task.action in SET_FACT and OUTPUT in task.args:
+            self._registered = False
+            self._output_host = host
+            data = field(result, "result")
+            for item in data.get("results") or [data]:
+                if isinstance(item, dict) and OUTPUT in item.get("ansible_facts", {}):
+                    self._output_seen = item["ansible_facts"][OUTPUT]
+
+    def _output_fact(self):
+        """The fact `output` of localhost, whatever it is, or None."""
+        if self._registered:
+            return None
+        # Ansible's own store of what set_fact has set is the only place that knows all of it: no callback sees the
+        # result of a task with no_log. It is not public; should it move, the rest is the next best.
+        facts = getattr(self._variables, "_nonpersistent_fact_cache", None)
+        if isinstance(facts, Mapping):
+            for name in LOCALHOST:
+                if OUTPUT in facts.get(name, {}):
+                    return facts[name][OUTPUT]
+            return None
+        try:
+            if self._output_host is not None and OUTPUT not in self._variables.extra_vars:
+                return self._variables.get_vars(host=self._output_host, include_hostvars=False)[OUTPUT]
+        except Exception:
+            pass
+        return self._output_seen
+
+    @quietly
+    def _write_output(self, stats):
+        if not self._output_file:
+            return
+        try:
+            fact = self._output_fact()
+            run = getattr(stats, "custom", {}).get("_run")
+            if not isinstance(fact, Mapping) and not run:
+                return
+            output = dict(fact) if isinstance(fact, Mapping) else {}
+            output.update(run or {})
+            data = self._encode(plain(output))
+            if len(data) > MAX_OUTPUT:
+                data = self._encode({OUTPUT_TOO_LARGE: len(data)})
+        except Exception as err:
+            # The job must not go on as though there were none. The error's text may quote the output.
+            data = self._encode({OUTPUT_ERROR: type(err).__name__})
+        try:
+            # In place as a whole, or not at all, and for the owner alone.
+            temp = self._output_file + ".tmp"
+            if os.path.lexists(temp):
+                os.remove(temp)
+            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+            os.replace(temp, self._output_file)
+        except OSError as err:
+            self._display.warning("Quell: the output of the playbook was not written: %s" % err.strerror)
+
+    @quietly
     def v2_playbook_on_stats(self, stats):
+        # Before the events, whose last one says that all is done.
+        self._write_output(stats)
         # One line a host, so that lines stay short however many hosts there are; "stats" closes them.
         hosts = sorted(stats.processed)
         for host in hosts:

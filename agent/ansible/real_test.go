@@ -23,6 +23,7 @@ type run struct {
 	events *bufio.Scanner
 	log    *os.File
 	temp   string
+	output string
 
 	Progress
 	seen []Event
@@ -37,6 +38,8 @@ func start(t *testing.T, a *Ansible, p Playbook) *run {
 	}
 	p.TempDir, p.JobID = r.temp, "job"
 	p.VarsFile = filepath.Join(r.temp, "vars.json")
+	p.OutputFile = filepath.Join(r.temp, "output.json")
+	r.output = p.OutputFile
 	args, env, dir, err := a.Command(p)
 	require.NoError(t, err)
 
