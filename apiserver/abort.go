@@ -2,11 +2,11 @@ package apiserver
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net/http"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -43,45 +43,48 @@ func (s *Server) abortJob(w http.ResponseWriter, r *http.Request) {
 	}
 	var results []result
 	switch {
+	case req.dryRun && all:
+		results, err = s.planAll(r.Context(), req.intent)
 	case req.dryRun:
-		results, err = s.planAbort(r.Context(), req)
+		results, err = s.planSome(r.Context(), req.ids, req.intent)
 	case all:
 		results, err = s.abortAll(r.Context(), req)
 	default:
 		results, err = s.abortSome(r.Context(), req)
 	}
 	if err != nil {
-		s.failAbort(w, r, err)
+		s.fail(w, r, err)
 		return
 	}
 	if req.wait > 0 && !req.dryRun {
-		s.awaitFinal(r.Context(), req, results)
+		s.awaitFinal(r.Context(), req.wait, results)
 	}
 	s.tellRevision(w)
 	s.answer(w, r, abortAnswer{Results: results, DryRun: req.dryRun})
 }
 
-// planAbort says what the request would do, and writes nothing.
-func (s *Server) planAbort(ctx context.Context, req abortRequest) ([]result, error) {
-	ids := req.ids
-	if len(ids) == 0 {
-		active, err := s.activeJobs(ctx)
-		if err != nil {
-			return nil, err
-		}
-		ids = idsOf(active)
+// planAll says what the request would do to every active job, and writes
+// nothing.
+func (s *Server) planAll(ctx context.Context, intent quell.Intent) ([]result, error) {
+	active, _, err := s.activeJobs(ctx)
+	if err != nil {
+		return nil, err
 	}
+	results, err := s.planSome(ctx, idsOf(active), intent)
+	return slices.DeleteFunc(results, func(r result) bool { return r.Outcome == notFound }), err
+}
+
+// planSome says what the request would do to these jobs, and writes nothing.
+func (s *Server) planSome(ctx context.Context, ids []string, intent quell.Intent) ([]result, error) {
 	jobs, err := s.jobs(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
 	results := make([]result, 0, len(ids))
 	for _, id := range ids {
-		job, ok := jobs[id]
-		switch {
-		case ok:
-			results = append(results, planned(job, req.intent))
-		case len(req.ids) > 0:
+		if job, ok := jobs[id]; ok {
+			results = append(results, planned(job, intent))
+		} else {
 			results = append(results, missing(id))
 		}
 	}
@@ -92,7 +95,7 @@ func (s *Server) planAbort(ctx context.Context, req abortRequest) ([]result, err
 func (s *Server) abortAll(ctx context.Context, req abortRequest) ([]result, error) {
 	// A job that is aborted fast is no longer active when the list after the
 	// write is read, so that it takes the one before, too.
-	before, err := s.activeJobs(ctx)
+	before, _, err := s.activeJobs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +129,7 @@ func (s *Server) abortAll(ctx context.Context, req abortRequest) ([]result, erro
 // sweep lists the jobs that an abort-all hit: those that were active before
 // it, and those that are active now and older than it.
 func (s *Server) sweep(ctx context.Context, req abortRequest, before []quell.ActiveJob, bound int64) ([]result, error) {
-	after, err := s.activeJobs(ctx)
+	after, _, err := s.activeJobs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +222,7 @@ func (s *Server) abortOne(ctx context.Context, id string, intent quell.Intent) a
 // awaitFinal waits until the jobs are final or the time is up, and brings the
 // results up to date. What goes wrong here takes nothing from the answer: the
 // intents are stored.
-func (s *Server) awaitFinal(ctx context.Context, req abortRequest, results []result) {
+func (s *Server) awaitFinal(ctx context.Context, limit time.Duration, results []result) {
 	var ids []string
 	for _, r := range results {
 		if r.Outcome != notFound && !r.Final {
@@ -229,7 +232,25 @@ func (s *Server) awaitFinal(ctx context.Context, req abortRequest, results []res
 	if len(ids) == 0 {
 		return
 	}
-	waiting, cancel := context.WithTimeout(ctx, req.wait)
+	jobs := s.waitFinal(ctx, limit, ids)
+	for i := range results {
+		job, ok := jobs[results[i].JobID]
+		if !ok {
+			continue
+		}
+		now := newResult(results[i].JobID, results[i].Outcome, job)
+		if now.Mode == "" { // only an abort-all asks for it, and its record is to come
+			now.Mode, now.WaitsFor = results[i].Mode, results[i].WaitsFor
+		}
+		results[i] = now
+	}
+}
+
+// waitFinal waits until the jobs are final, the time is up, the client has
+// gone or the server stops, and returns the jobs as they are then; none where
+// they cannot be read.
+func (s *Server) waitFinal(ctx context.Context, limit time.Duration, ids []string) map[string]quell.Job {
+	waiting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	// A server that stops does not wait for jobs.
 	defer context.AfterFunc(s.stopping, cancel)()
@@ -239,27 +260,22 @@ func (s *Server) awaitFinal(ctx context.Context, req abortRequest, results []res
 	jobs, err := s.jobs(ctx, ids)
 	if err != nil {
 		s.log.Warn("jobs cannot be read after the wait for them", keyCount, len(ids), keyError, err)
-		return
 	}
-	for i := range results {
-		if job, ok := jobs[results[i].JobID]; ok {
-			results[i].Status, results[i].Final = job.State.Status, job.State.Status.Final()
-			if held := holding(job).Mode; held != "" {
-				results[i].Mode = held
-			}
-		}
-	}
+	return jobs
 }
 
 func (s *Server) countAbort(req abortRequest) {
 	s.opts.Metrics.Abort(string(req.intent.Mode), string(req.intent.Source))
 }
 
-func (s *Server) activeJobs(ctx context.Context) ([]quell.ActiveJob, error) {
-	return read(ctx, s.opts.StoreTimeout, func(ctx context.Context) ([]quell.ActiveJob, error) {
-		active, _, err := s.store.ActiveJobs(ctx)
+// activeJobs lists the jobs that are not final, and the revision of that.
+func (s *Server) activeJobs(ctx context.Context) ([]quell.ActiveJob, int64, error) {
+	var revision int64
+	active, err := read(ctx, s.opts.StoreTimeout, func(ctx context.Context) (active []quell.ActiveJob, err error) {
+		active, revision, err = s.store.ActiveJobs(ctx)
 		return active, err
 	})
+	return active, revision, err
 }
 
 // jobs reads those of the jobs that exist, a bounded number at a time. What
@@ -290,14 +306,4 @@ func idsOf(active []quell.ActiveJob) []string {
 		ids[i] = job.ID
 	}
 	return ids
-}
-
-// failAbort answers a request that was carried out in part, or not at all.
-func (s *Server) failAbort(w http.ResponseWriter, r *http.Request, err error) {
-	p := newProblem(err)
-	var partial *partialError
-	if errors.As(err, &partial) {
-		p.Results, p.InDoubt, p.NotWritten = partial.results, partial.inDoubt, partial.notWritten
-	}
-	s.failWith(w, r, err, p)
 }

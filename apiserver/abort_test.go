@@ -241,9 +241,9 @@ func TestAbortAll(t *testing.T) {
 		}
 		answer := requireJSON[abortAnswer](t, f.do("POST", "/abort-job", body))
 		assert.Equal(t, []result{
-			{job1, accepted, quell.StatusAborting, quell.Graceful, false},
-			{job3, alreadyAborting, quell.StatusAborting, quell.Force, false},
-			{job4, accepted, quell.StatusAborted, quell.Graceful, true},
+			{job1, accepted, quell.StatusAborting, quell.Graceful, false, ""},
+			{job3, alreadyAborting, quell.StatusAborting, quell.Force, false, ""},
+			{job4, accepted, quell.StatusAborted, quell.Graceful, true, ""},
 		}, answer.Results)
 		require.Len(t, f.store.abortAll, 1)
 		assert.Equal(t, quell.Intent{
@@ -277,17 +277,17 @@ func TestAbortDryRun(t *testing.T) {
 	answer := requireJSON[abortAnswer](t, f.do("POST", "/abort-job?dry_run=true", abortOf("force", job2, job1, job3, job4)))
 	assert.True(t, answer.DryRun)
 	assert.Equal(t, []result{
-		{job2, alreadyFinal, quell.StatusSuccess, "", true},
-		{job1, accepted, quell.StatusInProgress, quell.Force, false},
-		{job3, accepted, quell.StatusAborting, quell.Force, false},
-		{job4, notFound, "", "", false},
+		{job2, alreadyFinal, quell.StatusSuccess, "", true, ""},
+		{job1, accepted, quell.StatusInProgress, quell.Force, false, ""},
+		{job3, accepted, quell.StatusAborting, quell.Force, false, ""},
+		{job4, notFound, "", "", false, ""},
 	}, answer.Results)
 
 	answer = requireJSON[abortAnswer](t, f.do("POST", "/abort-job?dry_run=true&wait=1h", `{"input":{}}`))
 	slices.SortFunc(answer.Results, func(a, b result) int { return strings.Compare(a.JobID, b.JobID) })
 	assert.Equal(t, []result{
-		{job1, accepted, quell.StatusInProgress, quell.Graceful, false},
-		{job3, alreadyAborting, quell.StatusAborting, quell.Graceful, false},
+		{job1, accepted, quell.StatusInProgress, quell.Graceful, false, ""},
+		{job3, alreadyAborting, quell.StatusAborting, quell.Graceful, false, ""},
 	}, answer.Results)
 	assert.Zero(t, f.store.writes)
 }
@@ -315,16 +315,16 @@ func TestAbortWait(t *testing.T) {
 		answer := requireJSON[abortAnswer](t, f.do("POST", "/abort-job?wait=1m", abortOf("force", job1, job2, "x")))
 		assert.Equal(t, job1, waitedFor, "what is final already is not waited for")
 		assert.Equal(t, []result{
-			{job1, accepted, quell.StatusAborted, quell.Force, true},
-			{job2, alreadyFinal, quell.StatusSuccess, "", true},
-			{"x", notFound, "", "", false},
+			{job1, accepted, quell.StatusAborted, quell.Force, true, ""},
+			{job2, alreadyFinal, quell.StatusSuccess, "", true, ""},
+			{"x", notFound, "", "", false, ""},
 		}, answer.Results)
 	})
 	t.Run("until the time is up", func(t *testing.T) {
 		f := newFixture(t)
 		f.store.add(job1, quell.StatusInProgress)
 		answer := requireJSON[abortAnswer](t, f.do("POST", "/abort-job?wait=5ms", `{"input":{}}`))
-		assert.Equal(t, []result{{job1, accepted, quell.StatusInProgress, quell.Graceful, false}}, answer.Results)
+		assert.Equal(t, []result{{job1, accepted, quell.StatusInProgress, quell.Graceful, false, ""}}, answer.Results)
 	})
 	t.Run("until the server stops", func(t *testing.T) {
 		f := newFixture(t)
@@ -343,7 +343,7 @@ func TestAbortWait(t *testing.T) {
 			close(f.store.final)
 			f.store.fail = failing(call, quell.CodeUnavailable)
 			answer := requireJSON[abortAnswer](t, f.do("POST", "/abort-job?wait=1h", abortOf("", job1)))
-			assert.Equal(t, []result{{job1, accepted, quell.StatusInProgress, quell.Graceful, false}}, answer.Results)
+			assert.Equal(t, []result{{job1, accepted, quell.StatusInProgress, quell.Graceful, false, ""}}, answer.Results)
 		}
 	})
 }
@@ -394,4 +394,50 @@ func TestAbortReasonIsNotAHeader(t *testing.T) {
 	assert.NotContains(t, f.log.String(), "\nlevel=ERROR")
 	assert.NotContains(t, f.log.String(), "s3cret")
 	assert.Equal(t, http.StatusOK, f.do("GET", "/healthz", "").Code)
+}
+
+// TestAbortSaysWhatItWaitsFor has a playbook that must not be interrupted.
+func TestAbortSaysWhatItWaitsFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		method, target, body string
+		want                 string
+	}{
+		"POST":           {"POST", "/abort-job", abortOf("force", job1), waitsForFlash},
+		"POST dry run":   {"POST", "/abort-job?dry_run=true", abortOf("force", job1), waitsForFlash},
+		"POST all":       {"POST", "/abort-job", `{"input":{"abort_mode":"force"}}`, waitsForFlash},
+		"POST and wait":  {"POST", "/abort-job?wait=1ms", abortOf("force", job1), waitsForFlash},
+		"all and wait":   {"POST", "/abort-job?wait=1ms", `{"input":{"abort_mode":"force"}}`, waitsForFlash},
+		"PUT":            {"PUT", "/v1/jobs/" + job1 + "/abort", `{"mode":"force"}`, waitsForFlash},
+		"PUT dry run":    {"PUT", "/v1/jobs/" + job1 + "/abort?dry_run=true", `{"mode":"force"}`, waitsForFlash},
+		"many":           {"POST", "/v1/aborts", `{"filter":{"template":"b"},"mode":"force"}`, waitsForFlash},
+		"graceful":       {"POST", "/abort-job", abortOf("graceful", job1), ""},
+		"with override":  {"POST", "/abort-job?override=true", abortOf("force", job1), ""},
+		"PUT, overrides": {"PUT", "/v1/jobs/" + job1 + "/abort", `{"mode":"force","override":true}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.store.add(job1, quell.StatusInProgress, unabortable)
+			w := f.do(c.method, c.target, c.body)
+			require.Equal(t, 200, w.Code, w.Body)
+			got := decodeText[struct {
+				WaitsFor *string `json:"waits_for"`
+				Results  []struct {
+					WaitsFor *string `json:"waits_for"`
+				}
+			}](t, w.Body.String())
+			if len(got.Results) > 0 {
+				got.WaitsFor = got.Results[0].WaitsFor
+			}
+			if c.want == "" {
+				assert.Nil(t, got.WaitsFor)
+				return
+			}
+			require.NotNil(t, got.WaitsFor)
+			assert.Equal(t, c.want, *got.WaitsFor)
+		})
+	}
+	f := newFixture(t)
+	f.store.add(job1, quell.StatusInProgress, unabortable, withIntent(quell.Force))
+	answer := requireJSON[abortAnswer](t, f.do("POST", "/abort-job", abortOf("graceful", job1)))
+	assert.Equal(t, waitsForFlash, answer.Results[0].WaitsFor, "what holds is the force of before")
 }

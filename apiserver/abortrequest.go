@@ -2,13 +2,14 @@ package apiserver
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"quell"
 )
 
-// maxWait bounds ?wait=.
+// maxWait bounds ?wait=, and how long a synchronous job is waited for.
 const maxWait = time.Hour
 
 // abortBody is the body of POST /abort-job.
@@ -127,34 +128,50 @@ func parseAbortQuery(r *http.Request) (abortQuery, error) {
 		return abortQuery{}, err
 	}
 	q := abortQuery{reason: cut(values.Get("reason"), maxReason)}
-	flag := func(name string, missing bool) bool {
-		word := values.Get(name)
-		switch {
-		case !values.Has(name):
-			return missing
-		case word != "true" && word != "false" && err == nil:
-			err = invalid("the query parameter %s=%q is neither true nor false", name, excerpt(word))
-		}
-		return word == "true"
-	}
-	q.dryRun = flag("dry_run", false)
-	q.noRecovery = !flag("recovery", true)
-	q.override = flag("override", false)
-	if values.Has("wait") && err == nil {
-		q.wait, err = time.ParseDuration(values.Get("wait"))
-		if err != nil || q.wait < 0 || q.wait > maxWait {
-			err = invalid("the query parameter wait=%q is not a time such as 30s, up to %s", excerpt(values.Get("wait")), maxWait)
+	recovery := false
+	for _, f := range []struct {
+		name    string
+		into    *bool
+		missing bool
+	}{{"dry_run", &q.dryRun, false}, {"recovery", &recovery, true}, {"override", &q.override, false}} {
+		if *f.into, err = flagOf(values, f.name, f.missing); err != nil {
+			return abortQuery{}, err
 		}
 	}
-	if values.Has("force_after") && err == nil {
-		if q.forceAfter, err = quell.ParseForceAfter(values.Get("force_after")); err != nil {
-			err = invalid("the query parameter %w", err)
-		}
-	}
-	if err != nil {
+	q.noRecovery = !recovery
+	if q.wait, err = waitOf(values); err != nil {
 		return abortQuery{}, err
 	}
+	if values.Has("force_after") {
+		if q.forceAfter, err = quell.ParseForceAfter(values.Get("force_after")); err != nil {
+			return abortQuery{}, invalid("the query parameter %w", err)
+		}
+	}
 	return q, nil
+}
+
+// flagOf reads a parameter that is true or false.
+func flagOf(values url.Values, name string, missing bool) (bool, error) {
+	word := values.Get(name)
+	switch {
+	case !values.Has(name):
+		return missing, nil
+	case word != "true" && word != "false":
+		return false, invalid("the query parameter %s=%q is neither true nor false", name, excerpt(word))
+	}
+	return word == "true", nil
+}
+
+// waitOf reads how long to wait for jobs.
+func waitOf(values url.Values) (time.Duration, error) {
+	if !values.Has("wait") {
+		return 0, nil
+	}
+	wait, err := time.ParseDuration(values.Get("wait"))
+	if err != nil || wait < 0 || wait > maxWait {
+		return 0, invalid("the query parameter wait=%q is not a time such as 30s, up to %s", excerpt(values.Get("wait")), maxWait)
+	}
+	return wait, nil
 }
 
 // abortRequest is all that a request for an abort asks for.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+	"strings"
 
 	"quell"
 )
@@ -66,7 +67,11 @@ func (s *Server) putAbort(ctx context.Context, in *putAbortInput) (*putAbortOutp
 	if err != nil {
 		return nil, err
 	}
-	intent, err := s.parseIntent(in)
+	from, err := whoOf(in.http)
+	if err != nil {
+		return nil, err
+	}
+	intent, err := s.parseIntent(in.RawBody, from)
 	if err != nil {
 		return nil, err
 	}
@@ -75,10 +80,12 @@ func (s *Server) putAbort(ctx context.Context, in *putAbortInput) (*putAbortOutp
 		if err != nil {
 			return nil, err
 		}
-		body := newPutAbortAnswer(job, planned(job, intent).Outcome)
-		if body.DryRun = true; body.Outcome == accepted {
-			body.Intent = newIntentShown(holding(job).Merge(intent))
+		held, plan := holding(job), planned(job, intent)
+		if plan.Outcome == accepted {
+			held = held.Merge(intent)
 		}
+		body := newPutAbortAnswer(job, plan.Outcome, held)
+		body.DryRun = true
 		return &putAbortOutput{Body: body}, nil
 	}
 	s.opts.Metrics.Abort(string(intent.Mode), string(intent.Source))
@@ -92,7 +99,7 @@ func (s *Server) putAbort(ctx context.Context, in *putAbortInput) (*putAbortOutp
 	}
 	s.log.Info("a job is aborted", keyJob, id, keyRequester, intent.RequestedBy, keyMode, intent.Mode,
 		keySource, intent.Source, keyReason, intent.Reason)
-	out := &putAbortOutput{Body: newPutAbortAnswer(job, written(job, wrote, intent).Outcome)}
+	out := &putAbortOutput{Body: newPutAbortAnswer(job, written(job, wrote, intent).Outcome, holding(job))}
 	if wrote && job.Intent != nil {
 		s.wrote(job.Intent.Revision)
 		out.Revision = strconv.FormatInt(job.Intent.Revision, 10)
@@ -100,27 +107,31 @@ func (s *Server) putAbort(ctx context.Context, in *putAbortInput) (*putAbortOutp
 	return out, nil
 }
 
-func newPutAbortAnswer(job quell.Job, o outcome) putAbortAnswer {
-	body := putAbortAnswer{ID: job.Spec.ID, Outcome: o, Status: job.State.Status, Final: job.State.Status.Final()}
-	if held := holding(job); held.Mode != "" {
+func newPutAbortAnswer(job quell.Job, o outcome, held quell.Intent) putAbortAnswer {
+	body := putAbortAnswer{
+		ID: job.Spec.ID, Outcome: o, Status: job.State.Status, Final: job.State.Status.Final(), WaitsFor: waitsFor(job, held),
+	}
+	if held.Mode != "" {
 		body.Intent = newIntentShown(held)
 	}
 	return body
 }
 
-// parseIntent reads the body of a PUT, strictly.
-func (s *Server) parseIntent(in *putAbortInput) (quell.Intent, error) {
-	from, err := whoOf(in.http)
-	if err != nil {
-		return quell.Intent{}, err
-	}
-	members, err := quell.ParseObject(in.RawBody)
+// parseIntent reads a body that is an intent and nothing more, strictly.
+func (s *Server) parseIntent(body []byte, from who) (quell.Intent, error) {
+	members, err := quell.ParseObject(body)
 	if err != nil {
 		return quell.Intent{}, invalid("the request body: %w", err)
 	}
+	return s.newIntent(members, from)
+}
+
+// newIntent makes the intent that an object's members say. beside are the
+// names of further members, which the caller has read.
+func (s *Server) newIntent(members []quell.Member, from who, beside ...string) (quell.Intent, error) {
 	i := quell.Intent{RequestedBy: from.requester, Source: from.source, RequestedAt: s.opts.Now().UTC().Round(0)}
 	for _, m := range members {
-		if err := setIntent(&i, m); err != nil {
+		if err := setIntent(&i, m, beside); err != nil {
 			return quell.Intent{}, err
 		}
 	}
@@ -133,7 +144,7 @@ func (s *Server) parseIntent(in *putAbortInput) (quell.Intent, error) {
 	return i, nil
 }
 
-func setIntent(i *quell.Intent, m quell.Member) error {
+func setIntent(i *quell.Intent, m quell.Member, beside []string) error {
 	var err error
 	var word string
 	switch m.Name {
@@ -156,7 +167,8 @@ func setIntent(i *quell.Intent, m quell.Member) error {
 	case "override":
 		i.Override, err = flag(m)
 	default:
-		err = invalid("the property %q is unknown: there are mode, reason, force_after, recovery, override", excerpt(m.Name))
+		names := append([]string{"mode", "reason", "force_after", "recovery", "override"}, beside...)
+		err = invalid("the property %q is unknown: there are %s", excerpt(m.Name), strings.Join(names, ", "))
 	}
 	return err
 }

@@ -72,20 +72,26 @@ func contractFixture(t *testing.T) *fixture {
 	f := newFixture(t)
 	f.store.templates["a:b"] = quell.Template{
 		FQName: quell.FQName{"a", "b"}, DisplayName: "A B", Playbooks: []quell.Playbook{{URI: "one.yml", Timeout: quell.Duration(1e9)}},
-		InputSchema: json.RawMessage(`{"type":"object"}`),
+		UUID: templateUUID, InputSchema: json.RawMessage(`{"type":"object"}`), NodeLabels: map[string]string{"site": "west"},
 	}
 	code := 0
 	f.store.add(job1, quell.StatusQueued, withIntent(quell.Graceful), func(j *quell.Job) {
-		j.Spec.Params.DeviceList = []string{"d1"}
-		j.Spec.Input = json.RawMessage(`{"fabric_fq_name":"g:fab"}`)
+		j.Spec.Params = quell.Params{DeviceList: []string{"d1"}, TransactionID: "t/1", TransactionDescr: "T"}
+		j.Spec.Input, j.Spec.Template.Concurrency = json.RawMessage(`{"fabric_fq_name":"g:fab"}`), quell.ConcurrencyDevice
+		j.State = quell.NewState(j.Spec)
 	})
 	f.store.add(job2, quell.StatusInProgress, func(j *quell.Job) {
 		j.State.Node, j.State.StartedAt = "n1", &now
 		j.Progress = &quell.Progress{Percentage: 3, Tasks: []string{"one"}}
-		j.State.Playbooks[0] = quell.PlaybookState{URI: "one.yml", Status: quell.PlaybookRunning, StartedAt: &now}
+		j.State.Playbooks[0] = quell.PlaybookState{
+			URI: "one.yml", Status: quell.PlaybookRunning, BegunAt: &now, StartedAt: &now, MultiDevice: true, Unabortable: true, Letters: "SFR.", Try: 1,
+			Runs: []quell.DeviceRun{{Device: 3, BegunAt: now, Started: true}},
+		}
+		j.State.Devices = []quell.Device{{ID: "d3", Status: quell.PlaybookSuccess, Changed: true}, {ID: "d2", Status: quell.PlaybookFailure, Error: "x"}}
 	})
 	f.store.add(job3, quell.StatusAborted, withRecord(quell.Force, quell.OutcomeAborted), func(j *quell.Job) {
-		j.State.EndedAt = &now
+		j.State.EndedAt, j.Output, j.Spec.ResumedFrom, j.Spec.RerunOf, j.Spec.TemplateRevision = &now, json.RawMessage(`{"a":1}`), idOf(1), idOf(2), 7
+		j.State.Warnings = []string{"w"}
 		j.State.Playbooks[0] = quell.PlaybookState{
 			URI: "one.yml", Status: quell.PlaybookInterrupted, Signal: "KILL", ExitCode: &code, Leftovers: []quell.Process{{PID: 1, Command: "x"}}, LeftoverCount: 1,
 		}
@@ -122,15 +128,41 @@ var contractRequests = []struct {
 	{"PUT", "/v1/jobs/{id}/abort", "/v1/jobs/" + job2 + "/abort", `{"mode":"force","recovery":"no"}`, 400},
 	{"PUT", "/v1/jobs/{id}/abort", "/v1/jobs/" + job2 + "/abort", ``, 400},
 	{"PUT", "/v1/jobs/{id}/abort", "/v1/jobs/" + idOf(1) + "/abort", `{"mode":"force"}`, 404},
+	{"PUT", "/v1/jobs/{id}/abort", "/v1/jobs/" + job2 + "/abort?dry_run=true", `{"mode":"force"}`, 200},
 	{"DELETE", "/v1/jobs/{id}/abort", "/v1/jobs/" + job2 + "/abort", "", 200},
 	{"DELETE", "/v1/jobs/{id}/abort", "/v1/jobs/" + job2 + "/abort", "", 404},
 	{"GET", "/v1/jobs/{id}/log", "/v1/jobs/" + job1 + "/log", "", 200},
 	{"GET", "/v1/jobs/{id}/log", "/v1/jobs/" + job1 + "/log?search=x", "", 200},
 	{"GET", "/v1/jobs/{id}/log", "/v1/jobs/" + job1 + "/log?search=x&follow=true", "", 400},
 	{"GET", "/v1/jobs/{id}/log", "/v1/jobs/" + job2 + "/log", "", 503},
+	{"GET", "/v1/jobs/{id}/log", "/v1/jobs/" + job1 + "/log?run=playbook-0-device-1&search=x", "", 200},
+	{"GET", "/v1/jobs/{id}/log", "/v1/jobs/" + job1 + "/log?run=x", "", 400},
+	{"GET", "/v1/jobs/{id}/log", "/v1/jobs/" + job1 + "/log?run=recovery-0", "", 404},
+	{"GET", "/v1/jobs", "/v1/jobs?transaction=t%2F1", "", 200},
+	{"GET", "/v1/transactions", "/v1/transactions", "", 200},
+	{"GET", "/v1/transactions", "/v1/transactions?limit=1&status=QUEUED&status=IN_PROGRESS,ABORTED&fabric=fab&since=2h&text=0&transaction=t%2F1", "", 200},
+	{"GET", "/v1/transactions", "/v1/transactions?status=STARTING", "", 400},
+	{"GET", "/v1/transactions/{id}", "/v1/transactions/t%2F1", "", 200},
+	{"GET", "/v1/transactions/{id}", "/v1/transactions/" + job3, "", 200},
+	{"GET", "/v1/transactions/{id}", "/v1/transactions/none", "", 404},
+	{"POST", "/v1/transactions/{id}/abort", "/v1/transactions/t%2F1/abort?dry_run=true", `{"mode":"force"}`, 200},
+	{"POST", "/v1/transactions/{id}/abort", "/v1/transactions/t%2F1/abort", `{"mode":"graceful","reason":"x"}`, 200},
+	{"POST", "/v1/transactions/{id}/abort", "/v1/transactions/t%2F1/abort", `{}`, 400},
+	{"POST", "/v1/transactions/{id}/abort", "/v1/transactions/none/abort", `{"mode":"force"}`, 404},
+	{"POST", "/v1/aborts", "/v1/aborts?dry_run=true", `{"filter":{"device":"d2"},"mode":"force","expect":1}`, 200},
+	{"POST", "/v1/aborts", "/v1/aborts", `{"filter":{"status":["QUEUED"]},"mode":"graceful"}`, 200},
+	{"POST", "/v1/aborts", "/v1/aborts", `{"filter":{"status":"QUEUED"},"mode":"graceful","expect":9}`, 409},
+	{"POST", "/v1/aborts", "/v1/aborts", `{"filter":{},"mode":"graceful"}`, 400},
+	{"POST", "/v1/jobs/{id}/resume", "/v1/jobs/" + job3 + "/resume", "", 200},
+	{"POST", "/v1/jobs/{id}/resume", "/v1/jobs/" + job3 + "/resume", "", 409},
+	{"GET", "/v1/jobs/{id}", "/v1/jobs/" + job3, "", 200},
+	{"POST", "/v1/jobs/{id}/resume", "/v1/jobs/" + idOf(9) + "/resume", "", 404},
+	{"POST", "/v1/jobs/{id}/rerun", "/v1/jobs/" + job3 + "/rerun", "{}", 200},
+	{"POST", "/v1/jobs/{id}/rerun", "/v1/jobs/" + job3 + "/rerun", "[]", 400},
 	{"GET", "/v1/events", "/v1/events?page=1", "", 400},
 	{"GET", "/v1/nodes", "/v1/nodes", "", 200},
 	{"GET", "/v1/nodes", "/v1/nodes?x=1", "", 400},
+	{"GET", "/schemas/job-template.json", "/schemas/job-template.json", "", 200},
 	{"GET", "/v1/job-templates", "/v1/job-templates", "", 200},
 	{"GET", "/v1/job-templates/{fq_name}", "/v1/job-templates/a:b", "", 200},
 	{"GET", "/v1/job-templates/{fq_name}", "/v1/job-templates/a:c", "", 404},
@@ -140,6 +172,7 @@ var contractRequests = []struct {
 	{"DELETE", "/v1/job-templates/{fq_name}", "/v1/job-templates/a:c", "", 204},
 	{"DELETE", "/v1/job-templates/{fq_name}", "/v1/job-templates/a:c", "", 404},
 	{"POST", "/execute-job", "/execute-job", `{"job_template_fq_name":["a","b"],"input":{}}`, 200},
+	{"POST", "/execute-job", "/execute-job?on_lock=fail&timeout=1h", `{"job_template_id":"` + templateUUID + `","input":{},"params":{"transaction_id":"t"}}`, 200},
 	{"POST", "/execute-job", "/execute-job", `{}`, 400},
 	{"POST", "/abort-job", "/abort-job", abortOf("graceful", job1, job4, "x"), 200},
 	{"POST", "/abort-job", "/abort-job?dry_run=true", `{"input":{"abort_mode":"force"}}`, 200},
@@ -186,6 +219,12 @@ func TestDocument(t *testing.T) {
 	for _, source := range quell.Sources {
 		assert.True(t, slices.Contains(enum("AbortRecord", "source"), string(source)), source)
 	}
+	for _, status := range transactionStatuses {
+		assert.Contains(t, enum("Transaction", "status"), string(status))
+	}
+	for name := range schemas["Transaction"].(map[string]any)["properties"].(map[string]any) {
+		assert.Contains(t, schemas["TransactionDetail"].(map[string]any)["properties"], name)
+	}
 	assert.Equal(t, "3.1.0", c.document["openapi"])
 	f := newFixture(t)
 	requireProblem(t, f.do("GET", "/docs", ""), 404, quell.CodeNotFound)
@@ -214,6 +253,10 @@ func TestListFilters(t *testing.T) {
 		"?text=FAB":                           {job1},
 		"?text=00000000000c":                  {job3},
 		"?text=A%20b&status=ABORTED":          {job3},
+		"?transaction=t%2F1":                  {job1},
+		"?transaction=" + job2:                {job2},
+		"?device=d2":                          {job2},
+		"?text=T/1":                           {job1},
 	} {
 		got := []string{}
 		for _, job := range requireJSON[jobList](t, f.do("GET", "/v1/jobs"+query, "")).Jobs {
@@ -260,7 +303,7 @@ func TestSummaryIsSmall(t *testing.T) {
 	f := newFixture(t)
 	long := strings.Repeat("x", 2000)
 	f.store.add(job1, quell.StatusAborting, withIntent(quell.Force), func(j *quell.Job) {
-		j.Spec.Template.DisplayName, j.Spec.Requester = long, long
+		j.Spec.Template.DisplayName, j.Spec.Requester, j.Spec.Params.TransactionDescr = long, long, long
 		j.Spec.Input = json.RawMessage(`{"fabric_fq_name":"` + long + `","more":"` + long + `"}`)
 		for i := range 1000 {
 			j.Spec.Params.DeviceList = append(j.Spec.Params.DeviceList, idOf(i))
@@ -270,5 +313,5 @@ func TestSummaryIsSmall(t *testing.T) {
 	})
 	text := f.do("GET", "/v1/jobs?device="+idOf(999), "").Body.String()
 	assert.Contains(t, text, job1, "found by a device that is not shown")
-	assert.Less(t, len(text), 3200, text)
+	assert.Less(t, len(text), 3600, text)
 }

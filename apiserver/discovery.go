@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"quell"
+	"quell/internal/template"
 )
 
 // discoveryBody is what clients of Contrail fetch first. They remove the href
@@ -27,32 +28,47 @@ type discoveryLink struct {
 	Method string `json:"method"`
 }
 
+// service is a link that Contrail does not know.
+func service(base, name, method, path string) discoveryItem {
+	return discoveryItem{discoveryLink{Rel: "service", Name: name, Href: base + path, Method: method}}
+}
+
 func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 	base := baseURL(r)
 	s.answer(w, r, discoveryBody{Href: base, Links: []discoveryItem{
 		{discoveryLink{Rel: "action", Name: "execute-job", Href: base + "/execute-job", Method: http.MethodPost}},
 		{discoveryLink{Rel: "action", Name: "abort-job", Href: base + "/abort-job", Method: http.MethodPost}},
-		{discoveryLink{Rel: "service", Name: "v1", Href: base + "/v1", Method: http.MethodGet}},
-		{discoveryLink{Rel: "service", Name: "openapi", Href: base + "/openapi.json", Method: http.MethodGet}},
+		service(base, "v1", http.MethodGet, "/v1"),
+		service(base, "openapi", http.MethodGet, "/openapi.json"),
+		service(base, "job-template-schema", http.MethodGet, "/schemas/job-template.json"),
 	}})
 }
 
 func (s *Server) discoveryV1(w http.ResponseWriter, r *http.Request) {
-	base := baseURL(r) + "/v1"
-	s.answer(w, r, discoveryBody{Href: base, Links: []discoveryItem{
-		{discoveryLink{Rel: "service", Name: "jobs", Href: base + "/jobs", Method: http.MethodGet}},
-		{discoveryLink{Rel: "service", Name: "job", Href: base + "/jobs/{id}", Method: http.MethodGet}},
-		{discoveryLink{Rel: "service", Name: "job-log", Href: base + "/jobs/{id}/log", Method: http.MethodGet}},
-		{discoveryLink{Rel: "service", Name: "job-abort", Href: base + "/jobs/{id}/abort", Method: http.MethodGet}},
-		{discoveryLink{Rel: "service", Name: "put-job-abort", Href: base + "/jobs/{id}/abort", Method: http.MethodPut}},
-		{discoveryLink{Rel: "service", Name: "delete-job-abort", Href: base + "/jobs/{id}/abort", Method: http.MethodDelete}},
-		{discoveryLink{Rel: "service", Name: "events", Href: base + "/events", Method: http.MethodGet}},
-		{discoveryLink{Rel: "service", Name: "nodes", Href: base + "/nodes", Method: http.MethodGet}},
-		{discoveryLink{Rel: "service", Name: "job-templates", Href: base + "/job-templates", Method: http.MethodGet}},
-		{discoveryLink{Rel: "service", Name: "job-template", Href: base + "/job-templates/{fq_name}", Method: http.MethodGet}},
-		{discoveryLink{Rel: "service", Name: "put-job-template", Href: base + "/job-templates/{fq_name}", Method: http.MethodPut}},
-		{discoveryLink{Rel: "service", Name: "delete-job-template", Href: base + "/job-templates/{fq_name}", Method: http.MethodDelete}},
-	}})
+	body := discoveryBody{Href: baseURL(r) + "/v1"}
+	for _, l := range []struct{ name, method, path string }{
+		{"jobs", http.MethodGet, "/jobs"},
+		{"job", http.MethodGet, "/jobs/{id}"},
+		{"job-log", http.MethodGet, "/jobs/{id}/log"},
+		{"job-abort", http.MethodGet, "/jobs/{id}/abort"},
+		{"put-job-abort", http.MethodPut, "/jobs/{id}/abort"},
+		{"delete-job-abort", http.MethodDelete, "/jobs/{id}/abort"},
+		{"resume-job", http.MethodPost, "/jobs/{id}/resume"},
+		{"rerun-job", http.MethodPost, "/jobs/{id}/rerun"},
+		{"aborts", http.MethodPost, "/aborts"},
+		{"transactions", http.MethodGet, "/transactions"},
+		{"transaction", http.MethodGet, "/transactions/{id}"},
+		{"abort-transaction", http.MethodPost, "/transactions/{id}/abort"},
+		{"events", http.MethodGet, "/events"},
+		{"nodes", http.MethodGet, "/nodes"},
+		{"job-templates", http.MethodGet, "/job-templates"},
+		{"job-template", http.MethodGet, "/job-templates/{fq_name}"},
+		{"put-job-template", http.MethodPut, "/job-templates/{fq_name}"},
+		{"delete-job-template", http.MethodDelete, "/job-templates/{fq_name}"},
+	} {
+		body.Links = append(body.Links, service(body.Href, l.name, l.method, l.path))
+	}
+	s.answer(w, r, body)
 }
 
 // baseURL is the scheme, host and port that the request used.
@@ -70,9 +86,21 @@ func baseURL(r *http.Request) string {
 }
 
 func (s *Server) getOpenAPI(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/openapi+json")
+	sendDocument(w, "application/openapi+json", s.openAPI)
+}
+
+// schemaType is the content type of a JSON Schema.
+const schemaType = "application/schema+json"
+
+// getTemplateSchema is for editors, which check template files by it.
+func (s *Server) getTemplateSchema(w http.ResponseWriter, _ *http.Request) {
+	sendDocument(w, schemaType, template.Schema())
+}
+
+func sendDocument(w http.ResponseWriter, contentType string, document []byte) {
+	w.Header().Set("Content-Type", contentType)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
-	_, _ = w.Write(s.openAPI)
+	_, _ = w.Write(document)
 }
 
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {

@@ -16,7 +16,7 @@ const (
 )
 
 // filterNames are the parameters of a list that choose jobs.
-var filterNames = []string{"status", "fabric", "device", "node", "template", "requester", "since", "until", "text"}
+var filterNames = []string{"status", "fabric", "device", "node", "template", "requester", "transaction", "since", "until", "text"}
 
 // subscriber is one client of GET /v1/events.
 type subscriber struct {
@@ -67,9 +67,9 @@ func (s *Server) subscribe(ctx context.Context, w http.ResponseWriter, r *http.R
 	}
 	f := Filter{
 		Status: statuses, Fabric: values.Get("fabric"), Device: values.Get("device"), Node: values.Get("node"), Template: values.Get("template"),
-		Requester: values.Get("requester"), Since: values.Get("since"), Until: values.Get("until"), Text: values.Get("text"),
+		Requester: values.Get("requester"), Transaction: values.Get("transaction"), Since: values.Get("since"), Until: values.Get("until"), Text: values.Get("text"),
 	}
-	matches, err := f.compile(s.opts.Now())
+	matches, err := f.compile(s.opts.Now(), inQuery)
 	if err != nil {
 		return nil, false, err
 	}

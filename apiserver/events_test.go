@@ -171,6 +171,17 @@ func TestEventsFilter(t *testing.T) {
 	assert.True(t, decodeText[summaryBody](t, onNode.next().data).Deleted)
 }
 
+func TestEventsOfATransaction(t *testing.T) {
+	f, base := streamFixture(t)
+	e := subscribeTo(t, base, "?transaction=t")
+	f.store.add(job1, quell.StatusQueued)
+	f.store.add(job2, quell.StatusQueued, in("t"))
+	got := decodeText[summaryBody](t, e.next().data)
+	assert.Equal(t, job2, got.ID)
+	assert.Equal(t, "t", got.TransactionID)
+	assert.Equal(t, "the t", *got.TransactionDescr)
+}
+
 func TestEventsHeartbeatAndStop(t *testing.T) {
 	f, base := streamFixture(t)
 	f.heartbeat = time.Millisecond

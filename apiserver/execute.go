@@ -2,8 +2,8 @@ package apiserver
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -11,104 +11,76 @@ import (
 	"quell/internal/template"
 )
 
-// executeRequest is the body of POST /execute-job.
-type executeRequest struct {
-	name       quell.FQName    // empty where templateID is given
-	templateID string          // a template's UUID
-	input      json.RawMessage // an object
-	params     quell.Params
-}
-
-// parseExecute reads and checks the body of POST /execute-job.
-func parseExecute(body []byte) (executeRequest, error) {
-	members, err := quell.ParseObject(body)
-	if err != nil {
-		return executeRequest{}, invalid("the request body: %w", err)
-	}
-	var req executeRequest
-	var hasName, hasID bool
-	for _, m := range members {
-		switch m.Name {
-		case "job_template_fq_name":
-			hasName = true
-			var parts []string
-			if parts, err = texts(m.Value, m.Name); err == nil {
-				req.name = parts
-				err = req.name.Check()
-			}
-		case "job_template_id":
-			hasID = true
-			req.templateID, err = text(m.Value, m.Name)
-		case "input":
-			req.input = m.Value
-			_, err = object(m, m.Name)
-		case "params":
-			req.params, err = parseParams(m)
-		default:
-			err = invalid("the property %q is unknown: there are job_template_fq_name, job_template_id, input, params", excerpt(m.Name))
-		}
-		if err != nil {
-			return executeRequest{}, err
-		}
-	}
-	switch {
-	case hasName == hasID:
-		return executeRequest{}, invalid("one of job_template_fq_name and job_template_id is required, and only one")
-	case req.input == nil:
-		return executeRequest{}, invalid(`input is missing: give at least "input": {}`)
-	}
-	return req, nil
-}
-
-func parseParams(m quell.Member) (quell.Params, error) {
-	var params quell.Params
-	members, err := object(m, m.Name)
-	if err != nil {
-		return params, err
-	}
-	for _, inner := range members {
-		if inner.Name != "device_list" {
-			return params, invalid("the property %q is unknown: params has device_list alone", "params."+excerpt(inner.Name))
-		}
-		if params.DeviceList, err = texts(inner.Value, "params.device_list"); err != nil {
-			return params, err
-		}
-	}
-	return params, nil
-}
-
 // executeAnswer is the answer of POST /execute-job.
 type executeAnswer struct {
-	JobID string `json:"job_execution_id"`
+	JobID  string       `json:"job_execution_id"`
+	Status quell.Status `json:"status,omitempty" enum:"QUEUED,STARTING,IN_PROGRESS,ABORTING,RECOVERING,SUCCESS,WARNING,FAILURE,ABORTED,LOST" doc:"Of a job of a synchronous template alone: final, unless the wait was cut short."`
 }
 
 func (s *Server) executeJob(w http.ResponseWriter, r *http.Request) {
 	spec, err := s.newSpec(w, r)
+	if err == nil {
+		_, err = s.create(r.Context(), spec, s.store.CreateJob)
+	}
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	revision, err := write(r.Context(), s.opts.StoreTimeout, func(ctx context.Context) (int64, error) {
-		return s.store.CreateJob(ctx, spec)
+	answer := executeAnswer{JobID: spec.ID}
+	if spec.Template.Synchronous {
+		answer.Status = s.awaitEnd(r.Context(), spec.ID)
+	}
+	s.tellRevision(w)
+	s.answer(w, r, answer)
+}
+
+// awaitEnd waits until a job is final, the client has gone or the server
+// stops, and says how the job is then; empty where that cannot be read.
+func (s *Server) awaitEnd(ctx context.Context, id string) quell.Status {
+	job := s.waitFinal(ctx, maxWait, []string{id})[id]
+	// Whoever has seen the job end sees it so in lists, too.
+	s.wrote(job.StateRevision)
+	return job.State.Status
+}
+
+// create stores a job and returns a revision at which it is there.
+func (s *Server) create(ctx context.Context, spec quell.Spec, store func(context.Context, quell.Spec) (int64, error)) (int64, error) {
+	revision, err := write(ctx, s.opts.StoreTimeout, func(ctx context.Context) (int64, error) {
+		return store(ctx, spec)
 	})
 	if err != nil {
-		p := newProblem(err)
-		if p.Status == http.StatusGatewayTimeout {
-			p.JobID = spec.ID // whoever repeats this may start it twice: here is what to look for
-			p.Detail += "; GET /v1/jobs/" + spec.ID + " tells whether the job exists"
-		}
-		s.failWith(w, r, err, p)
-		return
+		return 0, inDoubt(spec.ID, err)
 	}
 	s.log.Info("job accepted", keyJob, spec.ID, keyTemplate, spec.Template.FQName.String(), keyRequester, spec.Requester)
 	s.wrote(revision)
-	s.tellRevision(w)
-	s.answer(w, r, executeAnswer{JobID: spec.ID})
+	return revision, nil
+}
+
+// doubtError says of which job it is not known whether it was created.
+type doubtError struct {
+	err   error
+	jobID string
+}
+
+func (e *doubtError) Error() string { return e.err.Error() }
+func (e *doubtError) Unwrap() error { return e.err }
+
+// inDoubt tells the client which job to look for where it is not known
+// whether it was created: whoever repeats the request may start it twice.
+func inDoubt(id string, err error) error {
+	if quell.CodeOf(err) != quell.CodeUnknown {
+		return err
+	}
+	return &doubtError{jobID: id, err: &quell.Error{
+		Code: quell.CodeUnknown, Err: err,
+		Message: quell.MessageOf(err) + "; GET /v1/jobs/" + id + " tells whether the job exists",
+	}}
 }
 
 // newSpec checks the request whole and makes the job of it.
 func (s *Server) newSpec(w http.ResponseWriter, r *http.Request) (quell.Spec, error) {
-	if _, err := checkQuery(r); err != nil {
+	query, err := parseExecuteQuery(r)
+	if err != nil {
 		return quell.Spec{}, err
 	}
 	from, err := whoOf(r)
@@ -123,30 +95,79 @@ func (s *Server) newSpec(w http.ResponseWriter, r *http.Request) (quell.Spec, er
 	if err != nil {
 		return quell.Spec{}, err
 	}
-	if req.templateID != "" || req.name == nil {
-		return quell.Spec{}, quell.Errorf(quell.CodeNotFound,
-			"there is no job template with the job_template_id %q: this version finds them by job_template_fq_name", excerpt(req.templateID))
-	}
-	t, err := s.template(r.Context(), req.name)
+	stored, err := s.template(r.Context(), req)
 	if err != nil {
 		return quell.Spec{}, err
 	}
-	if err := template.CheckInput(t, req.input); err != nil {
+	if err := template.CheckInput(stored.Template, req.input); err != nil {
 		return quell.Spec{}, err
 	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return quell.Spec{}, quell.Errorf(quell.CodeInternal, "no job_execution_id could be made: %w", err)
+	spec := quell.Spec{
+		Template: stored.Template, TemplateRevision: stored.Revision, Input: req.input, Params: req.params,
+		Timeout: query.timeout, PlaybookTimeout: query.playbook, QueueTimeout: query.queue, OnLock: query.onLock,
 	}
-	return quell.Spec{
-		Version: quell.FormatVersion, ID: id.String(), Template: t, Input: req.input, Params: req.params,
-		Requester: from.requester, CreatedAt: s.opts.Now().UTC(),
-	}, nil
+	if err := s.stamp(&spec, from); err != nil {
+		return quell.Spec{}, err
+	}
+	return spec, spec.Check()
 }
 
-func (s *Server) template(ctx context.Context, name quell.FQName) (quell.Template, error) {
-	return read(ctx, s.opts.StoreTimeout, func(ctx context.Context) (quell.Template, error) {
-		t, _, err := s.store.Template(ctx, name)
-		return t, err
-	})
+// stamp makes the spec one of a new job that is requested now.
+func (s *Server) stamp(spec *quell.Spec, from who) error {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return quell.Errorf(quell.CodeInternal, "no job_execution_id could be made: %w", err)
+	}
+	spec.Version, spec.ID = quell.FormatVersion, id.String()
+	spec.Requester, spec.CreatedAt = from.requester, s.opts.Now().UTC()
+	return nil
+}
+
+// template reads the template that the request names, by whichever name.
+func (s *Server) template(ctx context.Context, req executeRequest) (quell.StoredTemplate, error) {
+	if req.name != nil {
+		return read(ctx, s.opts.StoreTimeout, func(ctx context.Context) (stored quell.StoredTemplate, err error) {
+			stored.Template, stored.Revision, err = s.store.Template(ctx, req.name)
+			stored.Template.UUID = templateID(stored.Template)
+			return stored, err
+		})
+	}
+	id, ok := canonicalID(req.templateID)
+	if !ok {
+		return quell.StoredTemplate{}, quell.Errorf(quell.CodeNotFound,
+			"there is no job template with the job_template_id %q: that is a UUID; give it, or job_template_fq_name", excerpt(req.templateID))
+	}
+	all, err := read(ctx, s.opts.StoreTimeout, s.store.Templates)
+	if err != nil {
+		return quell.StoredTemplate{}, err
+	}
+	var found []quell.StoredTemplate
+	var names []string
+	for _, stored := range all {
+		if stored.Template.UUID = templateID(stored.Template); strings.EqualFold(stored.Template.UUID, id) {
+			found, names = append(found, stored), append(names, stored.Template.FQName.String())
+		}
+	}
+	switch len(found) {
+	case 0:
+		return quell.StoredTemplate{}, quell.Errorf(quell.CodeNotFound,
+			"there is no job template with the job_template_id %s: GET /v1/job-templates lists what there is", id)
+	case 1:
+		return found[0], nil
+	}
+	return quell.StoredTemplate{}, quell.Errorf(quell.CodeConflict,
+		"%d job templates have the job_template_id %s (%s): give job_template_fq_name", len(found), id, excerpt(strings.Join(names, ", ")))
+}
+
+// templateID is the template's UUID. One that an earlier release stored has
+// none; it has the one that its reader gives to a template of its name.
+func templateID(t quell.Template) string {
+	if t.UUID != "" {
+		return t.UUID
+	}
+	named, err := template.ReadNamed("", []byte("playbooks: [{playbook_uri: any.yml}]"), t.FQName)
+	if err != nil {
+		return ""
+	}
+	return named.UUID
 }

@@ -75,9 +75,9 @@ func (f *fakeStore) add(id string, status quell.Status, change ...func(*quell.Jo
 	t := quell.Template{FQName: quell.FQName{"a", "b"}, DisplayName: "A B", Playbooks: []quell.Playbook{{URI: "one.yml"}}}
 	job := quell.Job{
 		Spec:         quell.Spec{ID: id, Template: t, Input: json.RawMessage(`{"x":1}`), CreatedAt: now},
-		State:        quell.NewState(t),
 		SpecRevision: f.revision, Token: f.revision,
 	}
+	job.State = quell.NewState(job.Spec)
 	job.State.Status = status
 	if status.Final() {
 		job.Token = 0
@@ -173,9 +173,37 @@ func (f *fakeStore) CreateJob(ctx context.Context, spec quell.Spec) (int64, erro
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.create(spec, quell.NewState(spec), nil), nil
+}
+
+// create stores a new job.
+func (f *fakeStore) create(spec quell.Spec, state quell.State, output json.RawMessage) int64 {
 	f.writes++
+	f.revision++
 	f.created = append(f.created, spec)
-	return f.revision, nil
+	job := quell.Job{Spec: spec, State: state, Output: output, SpecRevision: f.revision, StateRevision: f.revision, Token: f.revision}
+	f.jobs[spec.ID] = job
+	f.tell(job)
+	return f.revision
+}
+
+func (f *fakeStore) ResumeJob(ctx context.Context, spec quell.Spec, from quell.Job) (int64, error) {
+	if err := f.begin(ctx, "ResumeJob", spec.ID); err != nil {
+		return 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.jobs[from.Spec.ID]
+	if old.ResumedAs != "" {
+		return 0, quell.Errorf(quell.CodeConflict, "job %s was resumed already, as job %s", from.Spec.ID, old.ResumedAs)
+	}
+	state, err := quell.ResumedState(spec, from)
+	if err != nil {
+		return 0, err
+	}
+	old.ResumedAs = spec.ID
+	f.jobs[from.Spec.ID] = old
+	return f.create(spec, state, from.Output), nil
 }
 
 func (f *fakeStore) Job(ctx context.Context, id string) (quell.Job, error) {

@@ -9,11 +9,15 @@ import (
 	"quell"
 )
 
-// compile checks the filter and makes one function of it.
-func (f *Filter) compile(now time.Time) (func(*summaryBody) bool, error) {
+// inQuery is what errors call the parameters of a query.
+const inQuery = "the query parameter "
+
+// compile checks the filter and makes one function of it. where is what goes
+// in front of a property's name in errors.
+func (f *Filter) compile(now time.Time, where string) (func(*summaryBody) bool, error) {
 	var all []func(*summaryBody) bool
 	add := func(matches func(*summaryBody) bool) { all = append(all, matches) }
-	statuses, err := parseStatuses(f.Status)
+	statuses, err := parseStatuses(where, f.Status, quell.Statuses)
 	if err != nil {
 		return nil, err
 	}
@@ -38,11 +42,10 @@ func (f *Filter) compile(now time.Time) (func(*summaryBody) bool, error) {
 			return b.Requester == f.Requester || strings.HasPrefix(b.Requester, f.Requester+" (")
 		})
 	}
-	since, err := parseMoment("since", f.Since, now)
-	if err != nil {
-		return nil, err
+	if f.Transaction != "" {
+		add(func(b *summaryBody) bool { return b.TransactionID == f.Transaction })
 	}
-	until, err := parseMoment("until", f.Until, now)
+	since, until, err := parsePeriod(where, f.Since, f.Until, now)
 	if err != nil {
 		return nil, err
 	}
@@ -69,18 +72,27 @@ func (f *Filter) compile(now time.Time) (func(*summaryBody) bool, error) {
 // named says whether a joined name is meant by the whole of it or its last part.
 func named(name, wanted string) bool { return name == wanted || lastPart(name) == wanted }
 
-func parseStatuses(lists []string) ([]quell.Status, error) {
+// parseStatuses reads words that are statuses among the known ones.
+func parseStatuses(where string, lists []string, known []quell.Status) ([]quell.Status, error) {
 	var statuses []quell.Status
 	for _, list := range lists {
 		for word := range strings.SplitSeq(list, ",") {
 			status := quell.Status(strings.ToUpper(strings.TrimSpace(word)))
-			if !status.Known() {
-				return nil, invalid("the query parameter status=%q is none of %v", excerpt(word), quell.Statuses)
+			if !slices.Contains(known, status) {
+				return nil, invalid("%sstatus=%q is none of %v", where, excerpt(word), known)
 			}
 			statuses = append(statuses, status)
 		}
 	}
 	return statuses, nil
+}
+
+// parsePeriod reads a begin and an end, which are zero where they are missing.
+func parsePeriod(where, from, to string, now time.Time) (since, until time.Time, err error) {
+	if since, err = parseMoment(where+"since", from, now); err == nil {
+		until, err = parseMoment(where+"until", to, now)
+	}
+	return since, until, err
 }
 
 // parseMoment reads a time, or how long ago it was.
@@ -99,15 +111,17 @@ func parseMoment(name, text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, invalid("the query parameter %s=%q is neither a time as in RFC 3339 nor how long ago, such as 90s, 2h or 7d", name, excerpt(text))
+	return time.Time{}, invalid("%s=%q is neither a time as in RFC 3339 nor how long ago, such as 90s, 2h or 7d", name, excerpt(text))
 }
 
 // holds says whether one of the texts of the job has this one, which is in
 // lower case.
 func (b *summaryBody) holds(text string) bool {
 	has := func(s string) bool { return strings.Contains(strings.ToLower(s), text) }
-	if has(b.ID) || has(b.DisplayName) || has(b.Node) || has(b.Requester) || has(b.Reason) || has(b.Template.String()) {
-		return true
+	for _, s := range []string{b.ID, b.DisplayName, b.Node, b.Requester, b.Reason, b.Template.String(), b.TransactionID} {
+		if has(s) {
+			return true
+		}
 	}
-	return b.Fabric != nil && has(*b.Fabric) || slices.ContainsFunc(b.DeviceIDs, has)
+	return b.TransactionDescr != nil && has(*b.TransactionDescr) || b.Fabric != nil && has(*b.Fabric) || slices.ContainsFunc(b.DeviceIDs, has)
 }

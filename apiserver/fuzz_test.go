@@ -14,6 +14,7 @@ import (
 func FuzzExecuteBody(f *testing.F) {
 	for _, seed := range []string{
 		execute, `{"job_template_id":"x","input":{}}`, `{'input':{}}`, `{"job_template_fq_name":["a"],"input":{},"params":{"device_list":["d"]}}`,
+		`{"job_template_fq_name":["a"],"input":{},"params":{"device_list":["d","e","d"],"transaction_id":"t","transaction_descr":"\u00e9"}}`,
 		`{"job_template_fq_name":null}`, `{"input":{"a":{"b":1,"b":2}}}`, `{"input":{}} x`, "\ufeff{}",
 	} {
 		f.Add([]byte(seed))
@@ -38,9 +39,12 @@ func FuzzExecuteBody(f *testing.F) {
 		} else {
 			again["job_template_id"] = req.templateID
 		}
+		params := map[string]any{"transaction_id": req.params.TransactionID, "transaction_descr": req.params.TransactionDescr}
 		if req.params.DeviceList != nil {
-			again["params"] = map[string]any{"device_list": req.params.DeviceList}
+			params["device_list"] = req.params.DeviceList
+			require.Len(t, once(req.params.DeviceList), len(req.params.DeviceList), "each device once")
 		}
+		again["params"] = params
 		text, err := json.Marshal(again)
 		require.NoError(t, err)
 		second, err := parseExecute(text)

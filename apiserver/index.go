@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"cmp"
 	"encoding/json"
 	"hash/maphash"
 	"slices"
@@ -15,8 +16,9 @@ const (
 	summaryText    = 256 // bytes of one text
 	summaryTasks   = 4
 	summaryDevices = 8
-	// filterDevices bounds by how many devices a job can be found.
-	filterDevices = 4096
+	// filterDevices bounds by how many devices a job can be found, and how many
+	// are counted; a job's status has no room for more.
+	filterDevices = 8192
 )
 
 // index is what the cache knows.
@@ -24,6 +26,8 @@ type index struct {
 	entries map[string]*entry
 	ids     []string // of the jobs that are visible, the oldest first
 	nodes   map[string]*nodeEntry
+	// transactions has the visible jobs of each, the oldest first.
+	transactions map[string][]string
 }
 
 // entry is one job: its summary, and what the next summary is made from.
@@ -33,6 +37,14 @@ type entry struct {
 	percentage        float64 // of the state
 	record            *quell.AbortRecord
 	intent            *quell.StoredIntent
+	// How many devices of the state the summary has, and the last of them: they
+	// only become more.
+	devices    int
+	lastDevice string
+	// The state's reason, and why a force abort would have to wait, without and
+	// with recovery: false.
+	reason string
+	waits  [2]string
 }
 
 // nodeEntry is a node that is registered, or that jobs were given to.
@@ -44,7 +56,7 @@ type nodeEntry struct {
 }
 
 func newIndex() *index {
-	return &index{entries: map[string]*entry{}, nodes: map[string]*nodeEntry{}}
+	return &index{entries: map[string]*entry{}, nodes: map[string]*nodeEntry{}, transactions: map[string][]string{}}
 }
 
 // visible returns a job's summary, nil where there is none.
@@ -89,20 +101,26 @@ func (x *index) change(c quell.JobChange, now time.Time) {
 		e.intent = nil
 	}
 	next.Abort = newAbortBrief(next.Status, e.record, e.intent)
+	next.Reason = e.why(next.Status)
 	x.placed(c.ID, was, x.visible(c.ID), now)
 	if !e.hasSpec && !e.hasState && e.intent == nil {
 		delete(x.entries, c.ID)
 	}
 }
 
-// placed keeps the order of the ids and the counts of the nodes.
+// placed keeps the order of the ids, the transactions and the counts of the
+// nodes.
 func (x *index) placed(id string, was, is *summaryBody, now time.Time) {
-	if (was == nil) != (is == nil) {
-		at, found := slices.BinarySearch(x.ids, id)
-		if is != nil && !found {
-			x.ids = slices.Insert(x.ids, at, id)
-		} else if is == nil && found {
-			x.ids = slices.Delete(x.ids, at, at+1)
+	switch {
+	case was == nil && is != nil:
+		x.ids = with(x.ids, id)
+		x.transactions[is.TransactionID] = with(x.transactions[is.TransactionID], id)
+	case was != nil && is == nil:
+		x.ids = without(x.ids, id)
+		if rest := without(x.transactions[was.TransactionID], id); len(rest) > 0 {
+			x.transactions[was.TransactionID] = rest
+		} else {
+			delete(x.transactions, was.TransactionID)
 		}
 	}
 	x.count(was, -1, now)
@@ -110,6 +128,21 @@ func (x *index) placed(id string, was, is *summaryBody, now time.Time) {
 	if was != nil {
 		x.prune(was.Node)
 	}
+}
+
+// with and without add an id to a sorted list and take it out.
+func with(ids []string, id string) []string {
+	if at, found := slices.BinarySearch(ids, id); !found {
+		return slices.Insert(ids, at, id)
+	}
+	return ids
+}
+
+func without(ids []string, id string) []string {
+	if at, found := slices.BinarySearch(ids, id); found {
+		return slices.Delete(ids, at, at+1)
+	}
+	return ids
 }
 
 func (x *index) count(job *summaryBody, by int, now time.Time) {
@@ -189,35 +222,35 @@ func (b *summaryBody) takeSpec(spec quell.Spec) {
 	b.Template, b.DisplayName = spec.Template.FQName, cut(spec.Template.DisplayName, summaryText)
 	b.Requester, b.CreatedAt = cut(spec.Requester, summaryText), spec.CreatedAt.UTC()
 	b.Fabric = fabricOf(spec.Input)
-	devices := spec.Params.DeviceList
-	b.DeviceCount, b.DeviceIDs = len(devices), make([]string, 0, min(len(devices), summaryDevices))
-	for _, id := range devices[:min(len(devices), summaryDevices)] {
-		b.DeviceIDs = append(b.DeviceIDs, cut(id, summaryText/4))
-	}
-	b.devices = make([]uint64, 0, min(len(devices), filterDevices))
-	for _, id := range devices[:min(len(devices), filterDevices)] {
-		b.devices = append(b.devices, hash(id))
-	}
+	b.TransactionID, b.TransactionDescr = spec.Transaction(), orNull(cut(spec.Params.TransactionDescr, summaryText))
+	b.ResumedFrom = orNull(spec.ResumedFrom)
+	b.addDevices(len(spec.Params.DeviceList), func(i int) string { return spec.Params.DeviceList[i] })
 }
 
-// fabricOf reads the name of an input's fabric, a list or the joined text.
-func fabricOf(text json.RawMessage) *string {
-	var input struct {
-		Fabric json.RawMessage `json:"fabric_fq_name"`
+// addDevices adds those of the devices that the summary does not have.
+func (b *summaryBody) addDevices(n int, id func(int) string) {
+	known := make(map[uint64]bool, max(n, len(b.devices)))
+	for _, h := range b.devices {
+		known[h] = true
 	}
-	var parts quell.FQName
-	var name string
-	switch {
-	case json.Unmarshal(text, &input) != nil:
-		return nil
-	case json.Unmarshal(input.Fabric, &parts) == nil && len(parts) > 0:
-		name = parts.String()
-	case json.Unmarshal(input.Fabric, &name) == nil && name != "":
-	default:
-		return nil
+	// What was handed out is not written to, nor what lies behind it.
+	ids, devices := slices.Clip(b.DeviceIDs), slices.Clip(b.devices)
+	for i := range n {
+		h := hash(id(i))
+		if known[h] || len(devices) == filterDevices {
+			continue
+		}
+		known[h] = true
+		if devices = append(devices, h); len(ids) < summaryDevices {
+			ids = append(ids, cut(id(i), summaryText/4))
+		}
 	}
-	name = cut(name, summaryText)
-	return &name
+	b.DeviceIDs, b.devices, b.DeviceCount = ids, slices.Clip(devices), len(devices)
+}
+
+// fabricOf is the name of an input's fabric, null where there is none.
+func fabricOf(input json.RawMessage) *string {
+	return orNull(cut(quell.FabricOf(input), summaryText))
 }
 
 var seed = maphash.MakeSeed()
@@ -226,18 +259,44 @@ func hash(text string) uint64 { return maphash.String(seed, text) }
 
 func (e *entry) takeState(s quell.State) {
 	b := e.summary
-	b.Status, b.Reason, b.Node = s.Status, cut(s.Reason, summaryText), s.Node
+	b.Status, b.Node, e.reason = s.Status, s.Node, cut(s.Reason, summaryText)
+	e.waits = [2]string{}
+	keeps := func(p quell.PlaybookState) bool { return p.Unabortable }
+	if slices.ContainsFunc(s.Playbooks, keeps) || slices.ContainsFunc(s.Recovery, keeps) {
+		for i := range e.waits {
+			e.waits[i] = cut(s.WaitsFor(quell.Intent{Mode: quell.Force, NoRecovery: i == 1}), summaryText)
+		}
+	}
 	b.StartedAt, b.EndedAt = utc(s.StartedAt), utc(s.EndedAt)
 	if e.percentage = s.Percentage; s.Status.Final() {
 		b.Percentage, b.CurrentTasks = s.Percentage, []string{}
 	} else {
 		b.Percentage = max(b.Percentage, s.Percentage) // it never falls
 	}
+	// Devices turn up at few of a job's transitions.
+	if n := len(s.Devices); n > 0 && (n != e.devices || s.Devices[n-1].ID != e.lastDevice) {
+		b.addDevices(n, func(i int) string { return s.Devices[i].ID })
+		e.devices, e.lastDevice = n, s.Devices[n-1].ID
+	}
 	if e.record = nil; s.Abort != nil {
 		record := *s.Abort
 		record.Survivors, record.Reason = nil, ""
 		e.record = &record
 	}
+}
+
+// why is the job's reason, as newJobBody has it: what its abort has to wait
+// for is said at once.
+func (e *entry) why(status quell.Status) string {
+	held := holding(quell.Job{State: quell.State{Status: status, Abort: e.record}, Intent: e.intent})
+	if held.Mode != quell.Force || held.Override || status.Final() {
+		return e.reason
+	}
+	waits := e.waits[0]
+	if held.NoRecovery {
+		waits = e.waits[1]
+	}
+	return cmp.Or(waits, e.reason)
 }
 
 func (e *entry) takeProgress(p quell.Progress) {

@@ -21,15 +21,16 @@ const (
 
 // Filter are the parameters that choose jobs.
 type Filter struct {
-	Status    []string `query:"status,explode" doc:"Jobs in one of these statuses; repeated, or separated by commas."`
-	Fabric    string   `query:"fabric" doc:"Jobs of this fabric: its fq_name joined with ':', or the last part of it."`
-	Device    string   `query:"device" doc:"Jobs that have this device_id."`
-	Node      string   `query:"node" doc:"Jobs of this node."`
-	Template  string   `query:"template" doc:"Jobs of this job template: its fq_name joined with ':', or the last part of it."`
-	Requester string   `query:"requester" doc:"Jobs of this requester, with or without the address behind it."`
-	Since     string   `query:"since" doc:"Jobs created then or later: RFC 3339, or how long ago, such as 2h."`
-	Until     string   `query:"until" doc:"Jobs created before: RFC 3339, or how long ago, such as 30m."`
-	Text      string   `query:"text" doc:"Jobs with this text (in any case) in their id, names, fabric, node, requester or reason."`
+	Status      []string `query:"status,explode" doc:"Jobs in one of these statuses; repeated, or separated by commas."`
+	Fabric      string   `query:"fabric" doc:"Jobs of this fabric: its fq_name joined with ':', or the last part of it."`
+	Device      string   `query:"device" doc:"Jobs that have this device_id."`
+	Node        string   `query:"node" doc:"Jobs of this node."`
+	Template    string   `query:"template" doc:"Jobs of this job template: its fq_name joined with ':', or the last part of it."`
+	Requester   string   `query:"requester" doc:"Jobs of this requester, with or without the address behind it."`
+	Transaction string   `query:"transaction" doc:"Jobs of this transaction, by its id."`
+	Since       string   `query:"since" doc:"Jobs created then or later: RFC 3339, or how long ago, such as 2h."`
+	Until       string   `query:"until" doc:"Jobs created before: RFC 3339, or how long ago, such as 30m."`
+	Text        string   `query:"text" doc:"Jobs with this text (in any case) in their id, names, fabric, devices, node, requester, reason or transaction."`
 }
 
 type listInput struct {
@@ -46,7 +47,7 @@ type listOutput struct {
 }
 
 func (s *Server) listJobs(ctx context.Context, in *listInput) (*listOutput, error) {
-	matches, err := in.compile(s.opts.Now())
+	matches, err := in.compile(s.opts.Now(), inQuery)
 	if err != nil {
 		return nil, err
 	}

@@ -46,15 +46,16 @@ type logRequest struct {
 	offset int64  // with follow
 	search string // empty: the log itself
 	limit  string
+	run    string // empty: all of them
 	ranges string // the header Range
 }
 
 func parseLogRequest(r *http.Request) (logRequest, error) {
-	values, err := checkQuery(r, "follow", "offset", "search", "limit")
+	values, err := checkQuery(r, "follow", "offset", "search", "limit", "run")
 	if err != nil {
 		return logRequest{}, err
 	}
-	q := logRequest{search: values.Get("search"), limit: values.Get("limit"), ranges: r.Header.Get("Range")}
+	q := logRequest{search: values.Get("search"), limit: values.Get("limit"), run: values.Get("run"), ranges: r.Header.Get("Range")}
 	switch values.Get("follow") {
 	case "true":
 		q.follow = true
@@ -69,6 +70,8 @@ func parseLogRequest(r *http.Request) (logRequest, error) {
 		}
 	}
 	switch {
+	case values.Has("run") && !runName.MatchString(q.run):
+		err = invalid("the query parameter run=%q is no run: give a name such as playbook-0, playbook-1-device-3 or recovery-0", excerpt(q.run))
 	case values.Has("search") && (q.search == "" || len(q.search) > maxSearch || strings.ContainsAny(q.search, "\r\n")):
 		err = invalid("the query parameter search is empty, longer than %d bytes, or holds a line break", maxSearch)
 	case values.Has("search") && q.follow:
@@ -99,6 +102,9 @@ func (q logRequest) query() url.Values {
 	if q.limit != "" {
 		values.Set("limit", q.limit)
 	}
+	if q.run != "" {
+		values.Set("run", q.run)
+	}
 	return values
 }
 
@@ -108,6 +114,9 @@ func (s *Server) getLog(w http.ResponseWriter, r *http.Request) {
 	var job quell.Job
 	if err == nil {
 		job, err = s.job(r.Context(), r.PathValue("id"))
+	}
+	if err == nil {
+		err = checkRun(q.run, job)
 	}
 	if err != nil {
 		s.fail(w, r, err)
@@ -185,7 +194,7 @@ func (s *Server) unsatisfiable(w http.ResponseWriter, r *http.Request, response 
 }
 
 // fetchLog asks the job's node for its log. Its answer is 200, 206 or 416, or
-// 404 where the job has not begun and so has no log yet.
+// 404 where what is asked for has not begun and so has no log yet.
 func (s *Server) fetchLog(ctx context.Context, job quell.Job, q logRequest) (*http.Response, error) {
 	name := job.State.Node
 	address, err := s.addressOf(ctx, name)
@@ -211,12 +220,16 @@ func (s *Server) fetchLog(ctx context.Context, job quell.Job, q logRequest) (*ht
 	switch {
 	case slices.Contains(passed, response.StatusCode):
 		return response, nil
-	case response.StatusCode == http.StatusNotFound && job.State.StartedAt == nil:
+	case response.StatusCode == http.StatusNotFound && nothingYet(job, q.run):
 		return response, nil
 	}
 	_ = response.Body.Close()
 	if response.StatusCode == http.StatusNotFound {
-		return nil, quell.Errorf(quell.CodeNotFound, "the node %s has no log of the job %s (any more)", name, job.Spec.ID)
+		what := "the job " + job.Spec.ID
+		if q.run != "" {
+			what = "the run " + q.run + " of " + what
+		}
+		return nil, quell.Errorf(quell.CodeNotFound, "the node %s has no log of %s (any more)", name, what)
 	}
 	return nil, unreachable(name, errors.New("its agent answered "+response.Status))
 }

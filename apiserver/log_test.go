@@ -66,6 +66,88 @@ func TestLog(t *testing.T) {
 	assert.Empty(t, got.header.Get("Set-Cookie"))
 }
 
+// TestLogOfARun passes the run on, with all else.
+func TestLogOfARun(t *testing.T) {
+	var asked []string
+	f, _ := logFixture(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.RawQuery+r.Header.Get("Range"))
+		switch r.URL.Query().Get("run") {
+		case "playbook-0-device-3":
+			_, _ = io.WriteString(w, "{}")
+		default:
+			http.NotFound(w, r)
+		}
+	}, func(j *quell.Job) { j.State.Recovery = []quell.PlaybookState{{URI: "clean.yml"}} })
+	path := "/v1/jobs/" + job1 + "/log?run="
+	for _, query := range []string{"playbook-0-device-3", "playbook-0-device-3&search=x&limit=5", "playbook-0-try-1", "recovery-0-device-12-try-2"} {
+		w := f.do("GET", path+query, "", "Range", "bytes=1-2")
+		assert.Equal(t, 200, w.Code, "what has not begun yet is empty: "+w.Body.String())
+	}
+	assert.Equal(t, []string{
+		"run=playbook-0-device-3bytes=1-2", "limit=5&run=playbook-0-device-3&search=xbytes=1-2", "run=playbook-0-try-1bytes=1-2", "run=recovery-0-device-12-try-2bytes=1-2",
+	}, asked)
+	for _, run := range []string{"", "x", "playbook", "playbook-", "playbook--1", "playbook-0-device-0", "playbook-0-device-x", "playbook-0-try-0", "playbook-0%2F..", "Playbook-0", "playbook-0-try-1-device-1", "playbook-99999"} {
+		requireProblem(t, f.do("GET", path+run, ""), 400, quell.CodeInvalid, "is no run")
+	}
+	requireProblem(t, f.do("GET", path+"playbook-1", ""), 404, quell.CodeNotFound, "no run playbook-1: it has 1 playbooks, counted from 0")
+	requireProblem(t, f.do("GET", path+"recovery-1", ""), 404, quell.CodeNotFound, "1 recovery playbooks")
+	assert.Len(t, asked, 4)
+	f.store.set(job1, func(j *quell.Job) { j.State.Status = quell.StatusSuccess })
+	requireProblem(t, f.do("GET", path+"recovery-0", ""), 404, quell.CodeNotFound, "has no log of the run recovery-0 of the job "+job1)
+}
+
+// TestLogOfARunFollowed begins before the run does, and ends with the job.
+func TestLogOfARunFollowed(t *testing.T) {
+	asked := make(chan string, 10)
+	begun := make(chan struct{})
+	f, _ := logFixture(t, func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.RawQuery + r.Header.Get("Range")
+		select {
+		case <-begun:
+		default:
+			http.NotFound(w, r)
+			return
+		}
+		if r.URL.Query().Get("follow") == "" {
+			w.Header().Set("Content-Range", "bytes 4-7/8")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = io.WriteString(w, "last")
+			return
+		}
+		_, _ = io.WriteString(w, "text")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	first := make(chan struct{})
+	w := &pieces{header: http.Header{}, wrote: func() { close(first) }}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/jobs/"+job1+"/log?follow=true&run=playbook-0", nil))
+	}()
+	assert.Equal(t, "follow=true&offset=0&run=playbook-0", <-asked)
+	close(begun)
+	f.store.set(job1, func(j *quell.Job) { j.State.Playbooks[0].Status = quell.PlaybookRunning })
+	assert.Equal(t, "follow=true&offset=0&run=playbook-0", <-asked)
+	<-first
+	f.store.set(job1, func(j *quell.Job) { j.State.Status = quell.StatusSuccess })
+	assert.Equal(t, "run=playbook-0bytes=4-", <-asked)
+	<-done
+	assert.Equal(t, "textlast", w.text)
+}
+
+// TestLogFollowedOfWhatNeverBegan ends at once: nothing comes any more.
+func TestLogFollowedOfWhatNeverBegan(t *testing.T) {
+	for _, query := range []string{"", "&run=playbook-0"} {
+		f, _ := logFixture(t, http.NotFound, func(j *quell.Job) { j.State.Status, j.State.StartedAt = quell.StatusAborted, nil })
+		began := time.Now()
+		w := f.do("GET", "/v1/jobs/"+job1+"/log?follow=true"+query, "")
+		assert.Equal(t, 200, w.Code)
+		assert.Empty(t, w.Body.String())
+		assert.Less(t, time.Since(began), followPatience/2)
+	}
+}
+
 // TestLogStreams has an agent that ends its answer only when the first part
 // of it has reached the client.
 func TestLogStreams(t *testing.T) {

@@ -17,6 +17,8 @@ const (
 	followPatience = 30 * time.Second
 )
 
+var errNoLogYet = quell.Errorf(quell.CodeUnavailable, "the job has no log yet")
+
 // logFollower passes on a log as it grows, until the job is final and all of
 // it has been sent. An agent that goes away and comes back is asked again,
 // from where it was.
@@ -24,6 +26,7 @@ type logFollower struct {
 	server *Server
 	w      http.ResponseWriter
 	id     string
+	only   string // the run; empty: all of them
 	offset int64
 }
 
@@ -40,7 +43,7 @@ func (s *Server) followLog(ctx context.Context, w http.ResponseWriter, r *http.R
 	if flush(http.NewResponseController(w)) != nil {
 		return
 	}
-	f := &logFollower{server: s, w: w, id: job.Spec.ID, offset: q.offset}
+	f := &logFollower{server: s, w: w, id: job.Spec.ID, only: q.run, offset: q.offset}
 	if err := f.run(ctx); err != nil {
 		s.log.Debug("a log that was followed was cut off", keyJob, f.id, keyError, err)
 		panic(http.ErrAbortHandler) // the only way to tell the client that there is more
@@ -62,6 +65,14 @@ func (f *logFollower) run(ctx context.Context) error {
 			return nil // its retention has passed, or it never began
 		}
 		sent, err := f.pass(ctx, job)
+		if f.only != "" && errors.Is(err, errNoLogYet) {
+			// It begins, or not, with a change of the job.
+			if _, err := f.server.cache.waitJob(ctx, f.id, job); err != nil {
+				return err
+			}
+			lastGood = time.Now()
+			continue
+		}
 		if f.offset += sent; sent > 0 || err == nil {
 			lastGood = time.Now()
 		}
@@ -91,9 +102,9 @@ func (f *logFollower) run(ctx context.Context) error {
 // pass sends what the agent has from the offset on: all of it and nothing
 // more for a job that is final, else what comes until the job is.
 func (f *logFollower) pass(ctx context.Context, job *summaryBody) (int64, error) {
-	q := logRequest{follow: true, offset: f.offset}
+	q := logRequest{run: f.only, follow: true, offset: f.offset}
 	if final := job.Status.Final(); final {
-		q = logRequest{ranges: fmt.Sprintf("bytes=%d-", f.offset)}
+		q = logRequest{run: f.only, ranges: fmt.Sprintf("bytes=%d-", f.offset)}
 	}
 	following, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -108,7 +119,7 @@ func (f *logFollower) pass(ctx context.Context, job *summaryBody) (int64, error)
 			cancel()
 		}()
 	}
-	asked := quell.Job{Spec: quell.Spec{ID: f.id}, State: quell.State{Node: job.Node, StartedAt: job.StartedAt}}
+	asked := quell.Job{Spec: quell.Spec{ID: f.id}, State: quell.State{Status: job.Status, Node: job.Node, StartedAt: job.StartedAt}}
 	response, err := f.server.fetchLog(following, asked, q)
 	if err != nil {
 		return 0, ended(ctx, following, err)
@@ -117,8 +128,10 @@ func (f *logFollower) pass(ctx context.Context, job *summaryBody) (int64, error)
 	switch {
 	case response.StatusCode == http.StatusRequestedRangeNotSatisfiable:
 		return 0, nil // nothing has come since
+	case response.StatusCode == http.StatusNotFound && job.Status.Final():
+		return 0, quell.Errorf(quell.CodeNotFound, "the job never began")
 	case response.StatusCode == http.StatusNotFound:
-		return 0, quell.Errorf(quell.CodeUnavailable, "the job has no log yet")
+		return 0, errNoLogYet
 	case !q.follow && response.StatusCode == http.StatusOK && f.offset > 0:
 		return 0, quell.Errorf(quell.CodeUnavailable, "the agent did not answer with a range")
 	}

@@ -23,6 +23,8 @@ type result struct {
 	Status  quell.Status `json:"status"`
 	Mode    quell.Mode   `json:"abort_mode" enum:"graceful,force,"` // the one that now holds for the job
 	Final   bool         `json:"final"`
+	// WaitsFor is why a force abort cannot be carried out at once.
+	WaitsFor string `json:"waits_for,omitempty" doc:"Why the abort that now holds has to wait: a playbook that must not be interrupted."`
 }
 
 func missing(id string) result { return result{JobID: id, Outcome: notFound} }
@@ -31,8 +33,22 @@ func missing(id string) result { return result{JobID: id, Outcome: notFound} }
 func newResult(id string, o outcome, job quell.Job) result {
 	return result{
 		JobID: id, Outcome: o, Status: job.State.Status,
-		Mode: holding(job).Mode, Final: job.State.Status.Final(),
+		Mode: holding(job).Mode, Final: job.State.Status.Final(), WaitsFor: waitsFor(job, holding(job)),
 	}
+}
+
+// with is the result where this is the intent that holds.
+func (r result) with(job quell.Job, held quell.Intent) result {
+	r.Mode, r.WaitsFor = held.Mode, waitsFor(job, held)
+	return r
+}
+
+// waitsFor says why an abort with this intent has to wait, if it has to.
+func waitsFor(job quell.Job, held quell.Intent) string {
+	if job.State.Status.Final() {
+		return ""
+	}
+	return job.State.WaitsFor(held)
 }
 
 // written is the result of a PutIntent.
@@ -56,9 +72,7 @@ func planned(job quell.Job, intent quell.Intent) result {
 	case held.Mode != "" && !held.Adds(intent):
 		return newResult(job.Spec.ID, alreadyAborting, job)
 	}
-	r := newResult(job.Spec.ID, accepted, job)
-	r.Mode = held.Merge(intent).Mode
-	return r
+	return newResult(job.Spec.ID, accepted, job).with(job, held.Merge(intent))
 }
 
 // swept is the result of an abort-all for a job that was active when it was
@@ -73,7 +87,7 @@ func swept(job quell.Job, intent quell.Intent) result {
 	}
 	r := newResult(job.Spec.ID, accepted, job)
 	if !final {
-		r.Mode = holding(job).Merge(intent).Mode
+		r = r.with(job, holding(job).Merge(intent))
 	}
 	return r
 }

@@ -77,7 +77,7 @@ func TestOutcomes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			job := quell.Job{Spec: quell.Spec{ID: job1}, State: quell.State{Status: c.status, Abort: c.record}, Intent: c.key}
 			got := written(job, c.wrote, ours)
-			assert.Equal(t, result{job1, c.written, c.status, c.mode, c.status.Final()}, got)
+			assert.Equal(t, result{job1, c.written, c.status, c.mode, c.status.Final(), ""}, got)
 			assert.Equal(t, c.swept, swept(job, ours).Outcome)
 			plan := planned(job, ours)
 			assert.Equal(t, c.planned, plan.Outcome)

@@ -29,6 +29,9 @@ type summaryBody struct {
 	Fabric           *string      `json:"fabric_fq_name"`
 	DeviceIDs        []string     `json:"device_ids" doc:"The first of the devices; device_count has them all."`
 	DeviceCount      int          `json:"device_count"`
+	TransactionID    string       `json:"transaction_id" doc:"The group of jobs that it belongs to: its own id where its request named none."`
+	TransactionDescr *string      `json:"transaction_descr"`
+	ResumedFrom      *string      `json:"resumed_from" doc:"The job whose work it goes on with."`
 	Requester        string       `json:"requester"`
 	Percentage       float64      `json:"percentage_completed"`
 	CurrentTasks     []string     `json:"current_tasks"`
@@ -93,7 +96,9 @@ type putAbortAnswer struct {
 	Status  quell.Status `json:"status" doc:"Of the job when the intent was stored."`
 	Final   bool         `json:"final"`
 	Intent  *intentShown `json:"intent" doc:"What now holds for the job; null where it was final before any abort."`
-	DryRun  bool         `json:"dry_run,omitempty"`
+	// WaitsFor is why a force abort cannot be carried out at once.
+	WaitsFor string `json:"waits_for,omitempty" doc:"Why the abort that now holds has to wait: a playbook that must not be interrupted."`
+	DryRun   bool   `json:"dry_run,omitempty"`
 }
 
 // TransformSchema is for huma.
@@ -148,12 +153,88 @@ type templateList struct {
 	Templates []templateBrief `json:"job_templates"`
 }
 
-// deviceBody is a device of a job (none in this version).
+// deviceBody is a device of a job.
 type deviceBody struct {
-	ID      string `json:"device_id"`
-	Status  string `json:"status"`
-	Changed bool   `json:"changed"`
-	Error   string `json:"error"`
+	ID      string               `json:"device_id"`
+	Status  quell.PlaybookStatus `json:"status" enum:"PENDING,RUNNING,SUCCESS,FAILURE,INTERRUPTED,SKIPPED" doc:"Of its last run; SKIPPED: the job ended without it. One in FAILURE is left out of later playbooks."`
+	Changed bool                 `json:"changed" doc:"A task changed something on it."`
+	Error   string               `json:"error"`
+}
+
+// locksBody is what a job wants for itself alone.
+type locksBody struct {
+	Level  quell.Concurrency `json:"level" enum:"device,fabric"`
+	Fabric string            `json:"fabric" doc:"The fabric of the devices, or the fabric itself."`
+}
+
+// Transaction is a group of jobs as the API shows it. It is exported to be a
+// part of what shows one with its jobs.
+type Transaction struct {
+	ID         string       `json:"transaction_id"`
+	Descr      *string      `json:"transaction_descr"`
+	Status     quell.Status `json:"status" enum:"QUEUED,IN_PROGRESS,SUCCESS,WARNING,FAILURE,ABORTED,LOST" doc:"QUEUED while all of its jobs are, IN_PROGRESS until all are final; then their status where all agree, else WARNING."`
+	Final      bool         `json:"final" doc:"All of its jobs are. A further job opens it again."`
+	JobCount   int          `json:"job_count"`
+	JobIDs     []string     `json:"job_execution_ids" doc:"The first 100 of its jobs, the oldest first."`
+	CreatedAt  time.Time    `json:"created_at" doc:"With its first job."`
+	StartedAt  *time.Time   `json:"started_at" doc:"With the first of its jobs that started."`
+	EndedAt    *time.Time   `json:"ended_at" doc:"With the last of its jobs; null until it is final."`
+	Percentage float64      `json:"percentage_completed" doc:"The mean of its jobs."`
+}
+
+// transactionList is the answer of GET /v1/transactions.
+type transactionList struct {
+	Transactions []Transaction `json:"transactions"`
+	NextCursor   string        `json:"next_cursor" doc:"Empty: that was all."`
+	Revision     int64         `json:"revision" doc:"Of the store, up to which the list is complete."`
+}
+
+// transactionDetail is the answer of GET /v1/transactions/{id}.
+type transactionDetail struct {
+	Transaction
+	Jobs     []*summaryBody `json:"jobs" doc:"The first 500 of its jobs, the oldest first; GET /v1/jobs?transaction= pages through all."`
+	Revision int64          `json:"revision" doc:"Of the store, up to which this is complete."`
+}
+
+// bulkBody is the body of POST /v1/aborts.
+type bulkBody struct {
+	Filter     bulkFilter `json:"filter" doc:"What the jobs have in common. One condition at least: POST /abort-job without ids aborts every active job."`
+	Mode       quell.Mode `json:"mode" enum:"graceful,force"`
+	Reason     string     `json:"reason,omitempty" doc:"Longer ones are cut at 1024 bytes."`
+	ForceAfter string     `json:"force_after,omitempty" doc:"A graceful abort turns to force this long after it was first seen." example:"5m"`
+	Recovery   bool       `json:"recovery,omitempty" default:"true" doc:"false: the recovery playbooks are skipped."`
+	Override   bool       `json:"override,omitempty" doc:"Kill even a playbook that is not abortable."`
+	Expect     int        `json:"expect,omitempty" minimum:"0" doc:"Abort only where just so many jobs match; else 409, and nothing is written."`
+}
+
+// bulkFilter chooses jobs as the parameters of GET /v1/jobs do.
+type bulkFilter struct {
+	Status      statusWords `json:"status,omitempty"`
+	Fabric      string      `json:"fabric,omitempty"`
+	Device      string      `json:"device,omitempty"`
+	Node        string      `json:"node,omitempty"`
+	Template    string      `json:"template,omitempty"`
+	Requester   string      `json:"requester,omitempty"`
+	Transaction string      `json:"transaction,omitempty"`
+	Since       string      `json:"since,omitempty"`
+	Until       string      `json:"until,omitempty"`
+	Text        string      `json:"text,omitempty"`
+}
+
+// statusWords are one status or a list of them.
+type statusWords struct{}
+
+// Schema is for huma.
+func (statusWords) Schema(huma.Registry) *huma.Schema {
+	word := &huma.Schema{Type: "string"}
+	return &huma.Schema{OneOf: []*huma.Schema{word, {Type: "array", Items: word}}}
+}
+
+// bulkAnswer is the answer of POST /v1/aborts and …/transactions/{id}/abort.
+type bulkAnswer struct {
+	Count   int      `json:"count" doc:"Jobs that matched and were not final."`
+	Results []result `json:"results"`
+	DryRun  bool     `json:"dry_run"`
 }
 
 // logMatches is the answer of GET /v1/jobs/{id}/log?search=.

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -47,17 +48,27 @@ type problem struct {
 	NotWritten []string `json:"not_written,omitempty"`
 }
 
-// newProblem makes the problem document of an error.
+// newProblem makes the problem document of an error, with what the error
+// knows of a request that was carried out in part.
 func newProblem(err error) problem {
 	code := quell.CodeOf(err)
 	status, known := statuses[code]
 	if !known {
 		status = http.StatusInternalServerError
 	}
-	return problem{
+	p := problem{
 		Type: "about:blank", Title: http.StatusText(status), Status: status,
 		Detail: quell.MessageOf(err), Code: code,
 	}
+	var partial *partialError
+	var doubt *doubtError
+	if errors.As(err, &partial) {
+		p.Results, p.InDoubt, p.NotWritten = partial.results, partial.inDoubt, partial.notWritten
+	}
+	if errors.As(err, &doubt) {
+		p.JobID = doubt.jobID
+	}
+	return p
 }
 
 // fail answers with an error. What the user is not told goes to the log.

@@ -125,6 +125,41 @@ func TestReadYourWrite(t *testing.T) {
 	require.Contains(t, text, "has not reached 999999999")
 }
 
+// TestResumeForReal has the lists and the jobs after a resume, from a store.
+func TestResumeForReal(t *testing.T) {
+	endpoint, prefix := storetest.Etcd(t).Endpoint(), storetest.Prefix(t)
+	r := newReal(t, storetest.Open(t, endpoint, prefix))
+	r.ready()
+	old := newSpec()
+	old.Params.TransactionDescr = "Upgrade"
+	_, err := r.store.CreateJob(t.Context(), old)
+	require.NoError(t, err)
+	response, text := r.send("POST", "/v1/jobs/"+old.ID+"/resume", "")
+	require.Equal(t, 409, response.StatusCode, text)
+	require.Contains(t, text, "is not final")
+	response, text = r.send("POST", "/v1/jobs/"+old.ID+"/rerun", "")
+	require.Equal(t, 200, response.StatusCode, text)
+	again := decodeText[againAnswer](t, text)
+	_, text = r.send("GET", "/v1/jobs/"+again.JobID, "")
+	job := decodeText[jobBody](t, text)
+	require.Equal(t, old.ID, *job.RerunOf)
+	require.Equal(t, again.JobID, job.TransactionID)
+	require.Len(t, job.Devices, 2)
+	require.Equal(t, "Upgrade", *job.TransactionDescr)
+
+	_, text = r.send("GET", "/v1/transactions", "")
+	list := decodeText[transactionList](t, text).Transactions
+	require.Len(t, list, 2)
+	require.Equal(t, []string{again.JobID, old.ID}, []string{list[0].ID, list[1].ID})
+	response, text = r.send("POST", "/v1/aborts", `{"filter":{"text":"upgrade","device":"d2"},"mode":"force","expect":2}`)
+	require.Equal(t, 200, response.StatusCode, text)
+	for _, result := range decodeText[bulkAnswer](t, text).Results {
+		require.Equal(t, accepted, result.Outcome)
+	}
+	_, text = r.send("GET", "/v1/transactions/"+old.ID, "")
+	require.Equal(t, quell.Force, decodeText[transactionDetail](t, text).Jobs[0].Abort.Mode, "a list after it has the intents")
+}
+
 // TestCacheStaleAndBack cuts the watch: the server says so, and has everything
 // again when it is whole.
 func TestCacheStaleAndBack(t *testing.T) {
@@ -169,7 +204,7 @@ func TestListSpeed(t *testing.T) {
 	f := newFixture(t)
 	fill := quell.Changes{Reset: true, Revision: 1000, Fresh: now}
 	for i := range n {
-		spec, state := newSpec(), quell.NewState(quell.Template{})
+		spec, state := newSpec(), quell.NewState(quell.Spec{})
 		spec.ID = fmt.Sprintf("0190b000-0000-7000-8000-%012d", i)
 		fill.Jobs = append(fill.Jobs, quell.JobChange{ID: spec.ID, Revision: int64(i), Spec: &spec}, quell.JobChange{ID: spec.ID, Revision: int64(i), State: &state})
 	}

@@ -41,7 +41,7 @@ func newNodeLog(t *testing.T) *nodeLog {
 	require.NoError(t, err)
 	t.Cleanup(processes.Close)
 	a, err := agent.New(agent.Options{
-		Info: quell.NodeInfo{Node: "n1", Capacity: 1}, DataDir: dir, Processes: processes, Logger: log,
+		Info: quell.NodeInfo{Node: "n1", Capacity: 1}, DataDir: dir, Processes: agent.Supervised(processes), Logger: log,
 		Metrics: metrics.NewAgent(prometheus.NewRegistry()),
 	})
 	require.NoError(t, err)
@@ -126,6 +126,31 @@ func TestNodeLogRanges(t *testing.T) {
 		response, _ := l.get(query)
 		assert.Equal(t, 400, response.StatusCode, query)
 	}
+}
+
+// TestNodeLogOfARun has one run's text, with offsets of its own.
+func TestNodeLogOfARun(t *testing.T) {
+	l := newNodeLog(t)
+	l.store.set(job1, func(j *quell.Job) { j.State.Playbooks = make([]quell.PlaybookState, 3) })
+	l.write("playbook-0", "zero\n")
+	l.write("playbook-1-device-1", "one\n")
+	l.write("playbook-1-device-2", "two needles\n")
+	_, text := l.get("?run=playbook-1-device-2")
+	assert.Contains(t, text, "two needles\n")
+	assert.NotContains(t, text, "zero")
+	assert.NotContains(t, text, "one\n")
+	response, rest := l.get("?run=playbook-1-device-2", "Range", "bytes=-8")
+	assert.Equal(t, 206, response.StatusCode)
+	assert.Equal(t, "needles\n", rest)
+	_, found := l.get("?run=playbook-1-device-2&search=NEEDLE")
+	require.Len(t, decodeText[logMatches](t, found).Matches, 1)
+	_, found = l.get("?run=playbook-0&search=needle")
+	assert.Empty(t, decodeText[logMatches](t, found).Matches)
+	response, text = l.get("?run=playbook-2")
+	assert.Equal(t, 200, response.StatusCode, "it has not begun")
+	assert.Empty(t, text)
+	response, _ = l.get("?run=playbook-3")
+	assert.Equal(t, 404, response.StatusCode, "there is none")
 }
 
 func TestNodeLogSearch(t *testing.T) {

@@ -50,9 +50,13 @@ func (s *Server) routes() (*http.ServeMux, error) {
 		"GET /v1":               s.discoveryV1,
 		"GET /v1/jobs/{id}/log": s.getLog,
 		"GET /v1/events":        s.getEvents,
+		"POST /v1/aborts":       s.abortMatching,
 		"GET /openapi.json":     s.getOpenAPI,
-		"GET /healthz":          s.healthz,
-		"GET /readyz":           s.readyz,
+
+		"POST /v1/transactions/{id}/abort": s.abortTransaction,
+		"GET /schemas/job-template.json":   s.getTemplateSchema,
+		"GET /healthz":                     s.healthz,
+		"GET /readyz":                      s.readyz,
 	} {
 		mux.Handle(pattern, counted(pattern, handler))
 	}

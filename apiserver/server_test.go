@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"quell"
+	"quell/internal/template"
 )
 
 // TestDiscovery does with the answer what vnc_api does.
@@ -46,6 +47,27 @@ func TestDiscovery(t *testing.T) {
 	v1 := requireJSON[discoveryBody](t, f.do("GET", "/v1", ""))
 	assert.Equal(t, "http://example.com/v1", v1.Href)
 	assert.Contains(t, v1.Links, discoveryItem{discoveryLink{"service", "jobs", "http://example.com/v1/jobs", "GET"}})
+	// What is listed is there, and everything that the document has is listed.
+	listed := map[string]bool{}
+	for _, body := range []discoveryBody{v1, requireJSON[discoveryBody](t, f.do("GET", "/", ""))} {
+		for _, item := range body.Links {
+			path := strings.TrimPrefix(item.Link.Href, "http://example.com")
+			listed[item.Link.Method+" "+path] = true
+			if !strings.HasSuffix(path, "/events") {
+				w := f.do(item.Link.Method, strings.NewReplacer("{id}", job1, "{fq_name}", "a:b").Replace(path), "")
+				assert.NotContains(t, w.Body.String(), "there is nothing at", path)
+				assert.NotEqual(t, 405, w.Code, path)
+			}
+		}
+	}
+	for route, item := range newContract(t, f).document["paths"].(map[string]any) {
+		for method := range item.(map[string]any) {
+			assert.True(t, listed[strings.ToUpper(method)+" "+route], "%s %s is not listed", method, route)
+		}
+	}
+	w := f.do("GET", "/schemas/job-template.json", "")
+	assert.Equal(t, "application/schema+json", w.Header().Get("Content-Type"))
+	assert.Equal(t, string(template.Schema()), w.Body.String())
 }
 
 func TestUnrouted(t *testing.T) {

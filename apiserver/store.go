@@ -27,6 +27,11 @@ type Store interface {
 	// CreateJob stores a job as QUEUED, in one transaction, and returns a
 	// revision of the store at which it is there.
 	CreateJob(ctx context.Context, spec quell.Spec) (int64, error)
+	// ResumeJob stores a job as QUEUED that goes on with the work of another,
+	// and links that one to it, in one transaction. CodeConflict says why the
+	// other cannot be resumed, or by which job it was before. It returns a
+	// revision of the store at which the job is there.
+	ResumeJob(ctx context.Context, spec quell.Spec, from quell.Job) (int64, error)
 	// Job returns a job, or CodeNotFound.
 	Job(ctx context.Context, id string) (quell.Job, error)
 	// JobsByID returns those of the jobs that exist.

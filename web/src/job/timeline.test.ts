@@ -45,6 +45,14 @@ test('a graceful abort that turned to force shows both', () => {
   expect(titles(job({ status: 'ABORTING', abort })).slice(0, 4)).toEqual(['Graceful abort requested', 'Seen by node-1', 'Turned to force', 'Killed']);
 });
 
+test('a forced abort tells which playbook it waits for', () => {
+  const abort = abortRecord({ mode: 'force', seen_at: at(11) });
+  const reason = 'the abort waits for the end of playbook flash.yml, which must not be interrupted; override kills it all the same';
+  const entry = (reason: string) => timeline(job({ status: 'ABORTING', reason, abort })).find(({ key }) => key === 'signalled');
+  expect(entry(reason)).toMatchObject({ title: 'Waiting for a playbook', lines: [reason] });
+  expect(entry('')).toMatchObject({ title: 'Being killed', lines: [] });
+});
+
 test('survivors are named', () => {
   const abort = abortRecord({ mode: 'force', seen_at: at(11), signalled_at: at(12), survivors: [{ pid: 7, command: 'dd', state: 'D' }] });
   const entry = timeline(job({ status: 'ABORTING', abort })).find(({ key }) => key === 'survivors');

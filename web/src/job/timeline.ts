@@ -53,7 +53,9 @@ export function timeline(job: Job): Entry[] {
   if (abort.signalled_at) {
     entries.push({ key: 'signalled', title: 'Killed', at: abort.signalled_at, lines: [killed(job)], variant: 'success' });
   } else if (forced && abort.seen_at && !over && job.status === 'ABORTING') {
-    entries.push({ key: 'signalled', title: 'Being killed', lines: ['A playbook that may not be interrupted is waited for.'], variant: 'info' });
+    // While a job is aborting, its reason is a playbook that must not be interrupted, if anything.
+    const waits = job.reason ? { title: 'Waiting for a playbook', lines: [job.reason] } : { title: 'Being killed', lines: [] };
+    entries.push({ key: 'signalled', ...waits, variant: 'info' });
   } else if (!forced && abort.seen_at && !over) {
     entries.push({ key: 'waiting', title: 'Waiting for the playbook that runs', lines: ['It ends by itself; what comes after it is skipped.'], variant: 'info' });
   }
