@@ -234,7 +234,9 @@ func (s *State) Next(r Rules, now time.Time) Step {
 	}
 	if len(current) > 0 {
 		step.soonest(s.forceAt())
-		step.soonest(s.jobUntil(r))
+		if at := s.jobUntil(r); now.Before(at) { // once passed, Expire has had its say
+			step.soonest(at)
+		}
 		// While some devices are worked on, others can begin.
 		if step.Begin = s.furtherDevices(current[0], r.MaxDevices-len(current)); len(step.Begin) > 0 {
 			step.Action = ActBegin

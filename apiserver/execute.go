@@ -165,9 +165,5 @@ func templateID(t quell.Template) string {
 	if t.UUID != "" {
 		return t.UUID
 	}
-	named, err := template.ReadNamed("", []byte("playbooks: [{playbook_uri: any.yml}]"), t.FQName)
-	if err != nil {
-		return ""
-	}
-	return named.UUID
+	return template.UUIDOf(t.FQName)
 }

@@ -143,6 +143,7 @@ type nodeList struct {
 // templateBrief is a job template in a list.
 type templateBrief struct {
 	FQName      quell.FQName `json:"fq_name"`
+	UUID        string       `json:"job_template_id"`
 	Name        string       `json:"name" doc:"The last part of the fq_name."`
 	DisplayName string       `json:"display_name"`
 	Revision    int64        `json:"revision"`

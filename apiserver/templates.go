@@ -114,6 +114,7 @@ func (s *Server) listTemplates(ctx context.Context, _ *templatesInput) (*templat
 		name := t.Template.FQName
 		list = append(list, templateBrief{
 			FQName: name, Name: name[len(name)-1], DisplayName: t.Template.DisplayName, Revision: t.Revision,
+			UUID: templateID(t.Template),
 		})
 	}
 	return &templatesOutput{Body: templateList{Templates: list}}, nil

@@ -32,6 +32,8 @@ type cluster struct {
 	aborts   map[string]quell.StoredIntent
 	star     int64
 	locks    map[quell.Lock]string
+	values   map[string][]*quell.StoredIntent // what the abort keys held, nil where deleted
+	index    map[string]map[string]int64      // of the nodes
 	leader   quell.Leader
 	changed  chan struct{}   // closed at every change
 	held     map[string]bool // what is followed and not told: active, nodes, aborts, intents
@@ -46,6 +48,7 @@ type cluster struct {
 func newCluster() *cluster {
 	return &cluster{
 		revision: 1, jobs: map[string]*quell.Job{}, nodes: map[string]quell.Node{}, aborts: map[string]quell.StoredIntent{}, locks: map[quell.Lock]string{},
+		values: map[string][]*quell.StoredIntent{}, index: map[string]map[string]int64{},
 		changed: make(chan struct{}), held: map[string]bool{}, calls: map[string]int{},
 	}
 }
@@ -136,13 +139,16 @@ func (c *cluster) FollowActive(ctx context.Context, changed func(map[string]quel
 }
 
 func (c *cluster) FollowNodes(ctx context.Context, changed func(map[string]quell.Node)) error {
-	var last []string
+	var last map[string]int64
 	return c.follow(ctx, "nodes", func() {
 		c.mu.Lock()
-		m := maps.Clone(c.nodes)
+		m, revisions := maps.Clone(c.nodes), map[string]int64{}
+		for name, n := range m {
+			revisions[name] = n.Revision
+		}
 		c.mu.Unlock()
-		if names := slices.Sorted(maps.Keys(m)); last == nil || !slices.Equal(names, last) {
-			last = append([]string{}, names...)
+		if last == nil || !maps.Equal(revisions, last) {
+			last = revisions
 			changed(m)
 		}
 	})
@@ -182,14 +188,25 @@ func (c *cluster) FollowLocks(ctx context.Context, changed func(map[quell.Lock]s
 	})
 }
 
+// FollowIntent tells every value in its turn, as the store does.
 func (c *cluster) FollowIntent(ctx context.Context, id string, changed func(*quell.StoredIntent)) error {
-	last, told := (*quell.StoredIntent)(nil), false
+	told := -1
 	return c.follow(ctx, "intents", func() {
 		c.mu.Lock()
-		i := c.jobs[id].Intent
+		values := c.values[id]
+		if told < 0 { // the values since the key was made
+			for told = len(values); told > 0 && values[told-1] != nil; {
+				told--
+			}
+			if told == len(values) {
+				values = append(slices.Clone(values), nil)
+				defer func() { told-- }()
+			}
+		}
+		values = values[told:]
 		c.mu.Unlock()
-		if !told || i != last {
-			last, told = i, true
+		for _, i := range values {
+			told++
 			changed(i)
 		}
 	})
@@ -256,6 +273,10 @@ func (c *cluster) Assign(_ context.Context, l quell.Leader, t quell.Transition, 
 		}
 		j.State, j.StateRevision, j.Token, j.ActiveNode, j.Attempt = t.State, revision, revision, node.Info.Node, attempt
 		c.placed = append(c.placed, t.ID+"@"+node.Info.Node)
+		if c.index[node.Info.Node] == nil {
+			c.index[node.Info.Node] = map[string]int64{}
+		}
+		c.index[node.Info.Node][t.ID] = revision
 	})
 	return c.revision, nil
 }
@@ -357,12 +378,12 @@ func (c *cluster) leave(node string) { c.do(func(int64) { delete(c.nodes, node) 
 // abort stores a value of the job's own key; "" deletes it.
 func (c *cluster) abort(id, value string) {
 	c.do(func(revision int64) {
-		if value == "" {
-			c.jobs[id].Intent = nil
-			return
+		c.jobs[id].Intent = nil
+		if value != "" {
+			intent, err := quell.ParseIntent([]byte(value))
+			c.jobs[id].Intent = &quell.StoredIntent{Key: "/jobs/" + id + "/abort", Revision: revision, Intent: intent, Err: err}
 		}
-		intent, err := quell.ParseIntent([]byte(value))
-		c.jobs[id].Intent = &quell.StoredIntent{Key: "/jobs/" + id + "/abort", Revision: revision, Intent: intent, Err: err}
+		c.values[id] = append(c.values[id], c.jobs[id].Intent)
 	})
 }
 

@@ -96,12 +96,14 @@ func (r *reader) finish(t *quell.Template) {
 		return
 	}
 	if t.UUID == "" {
-		t.UUID = uuidOf(t.FQName)
+		t.UUID = UUIDOf(t.FQName)
 	}
 }
 
 func (r *reader) templateField(t *quell.Template, m quell.Member) {
 	switch m.Name {
+	case "$schema": // for editors
+		r.value(m.Name, m.Value, new(string), "a string")
 	case "fq_name":
 		t.FQName = r.name(m.Name, m.Value)
 	case "uuid":

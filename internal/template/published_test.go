@@ -61,7 +61,7 @@ func objects(t *testing.T) map[string]struct {
 		extra  []string
 		with   func(member string) string
 	}{
-		"template": {node: root, stored: reflect.TypeFor[quell.Template](), with: func(member string) string {
+		"template": {node: root, stored: reflect.TypeFor[quell.Template](), extra: []string{"$schema"}, with: func(member string) string {
 			return `{` + member + `}`
 		}},
 		"playbook": {
@@ -145,6 +145,7 @@ var memberValues = map[string]struct {
 	values values
 }{
 	"uuid":               {member, values{{`"1f1b3f0c-5a4e-4c39-9d0c-6f6d0e2a7b11"`, `"1F1B3F0C-5A4E-4C39-9D0C-6F6D0E2A7B11"`}, {`""`, `"x"`, `3`, `"{1f1b3f0c-5a4e-4c39-9d0c-6f6d0e2a7b11}"`, `"1f1b3f0c5a4e4c399d0c6f6d0e2a7b11"`}}},
+	"$schema":            {member, texts},
 	"display_name":       {member, texts},
 	"description":        {member, texts},
 	"concurrency_level":  {member, values{{`"none"`, `"device"`, `"fabric"`}, {`""`, `"Device"`, `null`, `3`}}},

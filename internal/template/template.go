@@ -137,8 +137,9 @@ func (c *collection) add(place string, t quell.Template, problems []string) {
 // machine and in every release, since clients store it as job_template_id.
 var namespace = uuid.MustParse("9bed3eac-4b70-404b-b31a-5f8ff6135f09")
 
-// uuidOf is the uuid of a template that brings none.
-func uuidOf(name quell.FQName) string {
+// UUIDOf is the job_template_id of a template that brings none: a UUIDv5 of
+// its name (RFC 9562, section 5.5), the same wherever it is read.
+func UUIDOf(name quell.FQName) string {
 	return uuid.NewSHA1(namespace, []byte(name.String())).String()
 }
 
