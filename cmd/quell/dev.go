@@ -46,11 +46,14 @@ type dev struct {
 func (d *dev) run() error {
 	var templates []quell.Template
 	for _, path := range append(d.c.StringSlice("templates"), d.c.Args().Slice()...) {
-		list, err := template.ReadFile(path)
+		file, err := template.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		templates = append(templates, list...)
+		for _, line := range file.Skipped {
+			fmt.Fprintln(d.out, line)
+		}
+		templates = append(templates, file.Templates...)
 	}
 	r, err := d.start(templates)
 	if err != nil {

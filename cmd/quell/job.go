@@ -7,9 +7,10 @@ import (
 )
 
 func jobCommand(signals <-chan os.Signal) *cli.Command {
-	return group("job", "run, watch and abort jobs",
+	return group("job", "run, watch, abort and resume jobs",
 		jobRunCommand(signals), jobListCommand(signals), jobShowCommand(signals),
-		jobLogsCommand(signals), jobWaitCommand(signals), jobAbortCommand(signals))
+		jobLogsCommand(signals), jobWaitCommand(signals), jobAbortCommand(signals),
+		jobResumeCommand(signals), jobRerunCommand(signals))
 }
 
 // clientCommands are the commands that ask the API.
@@ -18,7 +19,7 @@ func clientCommands(signals <-chan os.Signal) []*cli.Command {
 	abort := jobAbortCommand(signals)
 	abort.Usage = "abort jobs: short for quell job abort"
 	return []*cli.Command{
-		jobCommand(signals), abort, templateCommand(signals), nodeCommand(signals),
+		jobCommand(signals), abort, transactionCommand(signals), templateCommand(signals), nodeCommand(signals),
 		versionCommand(), completionCommand(),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,7 +18,7 @@ import (
 )
 
 func jobAbortCommand(signals <-chan os.Signal) *cli.Command {
-	flags := []cli.Flag{
+	flags := append([]cli.Flag{
 		&cli.BoolFlag{Name: "force", Usage: "kill what runs, at once; without it, the current playbook ends by itself"},
 		&cli.StringFlag{Name: "reason", Usage: "put this `TEXT` on record"},
 		&cli.StringFlag{Name: "force-after", Usage: "turn to force this `TIME` (5m) after the abort was first seen"},
@@ -26,8 +27,8 @@ func jobAbortCommand(signals <-chan os.Signal) *cli.Command {
 		&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be hit"},
 		&cli.GenericFlag{Name: "wait", Value: new(waitTime), Usage: "wait until the jobs are final, for 30s or, by --wait=`TIME`, for longer (at most 1h)"},
 		&cli.BoolFlag{Name: "all", Usage: "abort every job that there is now"},
-		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask, with --all"},
-	}
+		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask, with --all or a filter"},
+	}, filterFlags("abort the jobs")...)
 	return clientCommand(signals, "abort", "abort jobs, gracefully or by --force", args{usage: "[ID…]"}, flags, abortJobs)
 }
 
@@ -38,7 +39,12 @@ func abortJobs(ctx context.Context, s *session) error {
 		return err
 	}
 	dryRun := s.c.Bool("dry-run")
-	if len(ids) == 0 && !dryRun {
+	switch {
+	case filtered(s.c):
+		if ids, err = s.chooseByFilter(ctx, mode, query); err != nil || len(ids) == 0 {
+			return err
+		}
+	case len(ids) == 0 && !dryRun:
 		if goOn, err := s.confirmAll(ctx, mode, query); err != nil || !goOn {
 			return err
 		}
@@ -71,10 +77,14 @@ func abortRequestOf(c *cli.Context) (url.Values, quell.Mode, error) {
 	}
 	waiting, _ := c.Generic("wait").(*waitTime)
 	switch {
-	case len(ids) == 0 && !all:
-		return nil, "", usagef("name the jobs to abort, or say --all: see %s --help", c.Command.HelpName)
 	case len(ids) > 0 && all:
 		return nil, "", usagef("there are both --all and the job %s: give one of them", ids[0])
+	case len(ids) > 0 && filtered(c):
+		return nil, "", usagef("there are both a filter and the job %s: give one of them", ids[0])
+	case all && filtered(c):
+		return nil, "", usagef("there are both --all and a filter: give one of them")
+	case len(ids) == 0 && !all && !filtered(c):
+		return nil, "", usagef("name the jobs to abort, by their ids or by a filter such as --fabric, or say --all: see %s --help", c.Command.HelpName)
 	case mode == quell.Force && c.IsSet("force-after"):
 		return nil, "", usagef("--force is at once, --force-after later: give one of them")
 	}
@@ -157,16 +167,23 @@ func (s *session) confirmAll(ctx context.Context, mode quell.Mode, query url.Val
 		s.notef("there is no job to abort")
 		return false, nil
 	}
-	how := "gracefully"
-	if mode == quell.Force {
-		how = "by force"
-	}
-	question := fmt.Sprintf("Abort %s %s, and what is started before you answer? [y/N] ", count(hit, "job"), how)
-	yes, err := ask(ctx, t, question)
+	return confirm(ctx, t, fmt.Sprintf("Abort %s %s, and what is started before you answer?", count(hit, "job"), inWords(mode)))
+}
+
+// confirm asks; without a yes it is an error.
+func confirm(ctx context.Context, t io.ReadWriter, question string) (bool, error) {
+	yes, err := ask(ctx, t, question+" [y/N] ")
 	if err == nil && !yes {
 		err = exitError{exitFailure, errors.New("nothing was aborted")}
 	}
 	return yes, err
+}
+
+func inWords(mode quell.Mode) string {
+	if mode == quell.Force {
+		return "by force"
+	}
+	return "gracefully"
 }
 
 // abortFailed says which jobs were hit all the same, and how to abort without
@@ -224,7 +241,23 @@ func (s *session) printAborted(results []abortedJob, dryRun bool) error {
 		}
 		t.add(r.ID, outcome, statusCell(r.Status), string(r.Mode))
 	}
-	return t.print(s.out)
+	if err := t.print(s.out); err != nil {
+		return err
+	}
+	return tellWaits(s.out, results)
+}
+
+// tellWaits says what force aborts wait for.
+func tellWaits(w io.Writer, results []abortedJob) error {
+	for _, r := range results {
+		if r.WaitsFor == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "%s waits: %s\n", printable(r.ID), printable(r.WaitsFor)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // abortVerdict is the exit code: all that were named exist and, where that was
@@ -248,32 +281,3 @@ func abortVerdict(c *cli.Context, results []abortedJob, dryRun bool) error {
 	}
 	return nil
 }
-
-// waitTime is the value of --wait, whose time may be left out.
-type waitTime time.Duration
-
-const defaultWait = 30 * time.Second
-
-// Set reads the time; the flag package gives "true" where there is none.
-func (w *waitTime) Set(text string) error {
-	if text == "true" {
-		*w = waitTime(defaultWait)
-		return nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 {
-		return errors.New("give a time above zero such as 30s")
-	}
-	*w = waitTime(d)
-	return nil
-}
-
-func (w *waitTime) String() string {
-	if w == nil || *w == 0 {
-		return ""
-	}
-	return time.Duration(*w).String()
-}
-
-// IsBoolFlag tells the flag package that the value may be left out.
-func (w *waitTime) IsBoolFlag() bool { return true }

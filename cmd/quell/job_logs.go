@@ -17,10 +17,14 @@ func jobLogsCommand(signals <-chan os.Signal) *cli.Command {
 	flags := []cli.Flag{
 		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the job has ended"},
 		&cli.StringFlag{Name: "search", Usage: "print only the lines with this `TEXT`, and their numbers"},
+		&cli.StringFlag{Name: "run", Usage: "only the log of the run with this `NAME`: playbook-0 is the first playbook, playbook-0-device-2 the same on the second device, recovery-0 the first recovery playbook"},
 	}
 	return clientCommand(signals, "logs", "print a job's log", args{usage: "ID", min: 1, max: 1}, flags,
 		func(ctx context.Context, s *session) error {
 			id := s.c.Args().First()
+			if s.c.IsSet("run") && s.c.String("run") == "" {
+				return usagef("--run is empty")
+			}
 			switch search := s.c.IsSet("search"); {
 			case search && s.c.Bool("follow"):
 				return usagef("--search is of what the log has now, --follow of what comes: give one of them")
@@ -33,7 +37,7 @@ func jobLogsCommand(signals <-chan os.Signal) *cli.Command {
 				_, err := s.followLog(ctx, id, s.out)
 				return s.leftRunning(err, id)
 			}
-			log := logReader{session: s, id: id, to: s.out}
+			log := logReader{session: s, id: id, run: s.c.String("run"), to: s.out}
 			return s.leftRunning(log.read(ctx), id)
 		})
 }
@@ -42,9 +46,18 @@ func jobLogsCommand(signals <-chan os.Signal) *cli.Command {
 type logReader struct {
 	session *session
 	id      string
+	run     string // the name of a run; "": all of them
 	follow  bool
 	to      io.Writer
 	have    int64 // bytes
+}
+
+// runOfLog is the query for the log of a run, or of all of them.
+func runOfLog(name string) url.Values {
+	if name == "" {
+		return url.Values{}
+	}
+	return url.Values{"run": {name}}
 }
 
 // takeError says that the log's reader takes no more.
@@ -52,7 +65,7 @@ type takeError struct{ error }
 
 // read copies what has not come yet.
 func (l *logReader) read(ctx context.Context) error {
-	r := request{method: http.MethodGet, path: []string{"v1", "jobs", l.id, "log"}, query: url.Values{}, header: http.Header{}}
+	r := request{method: http.MethodGet, path: []string{"v1", "jobs", l.id, "log"}, query: runOfLog(l.run), header: http.Header{}}
 	switch {
 	case l.follow:
 		r.query.Set("follow", "true")
@@ -103,9 +116,10 @@ func (s *session) searchLog(ctx context.Context, id, text string) error {
 	if text == "" {
 		return usagef("--search is empty")
 	}
-	a, err := s.api.ask(ctx, request{
-		method: http.MethodGet, path: []string{"v1", "jobs", id, "log"}, query: url.Values{"search": {text}, "limit": {"1000"}},
-	})
+	query := runOfLog(s.c.String("run"))
+	query.Set("search", text)
+	query.Set("limit", "1000")
+	a, err := s.api.ask(ctx, request{method: http.MethodGet, path: []string{"v1", "jobs", id, "log"}, query: query})
 	if err != nil {
 		return err
 	}
@@ -128,7 +142,7 @@ func (s *session) searchLog(ctx context.Context, id, text string) error {
 // followLog copies the log until the job is final. Where the connection breaks
 // it goes on where it was.
 func (s *session) followLog(ctx context.Context, id string, to io.Writer) (end, error) {
-	log := logReader{session: s, id: id, follow: true, to: to}
+	log := logReader{session: s, id: id, run: s.c.String("run"), follow: true, to: to} // --run is job logs' alone
 	p := retries{session: s}
 	for {
 		// A log that is read to its end after the job was final is whole.

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,94 +18,90 @@ import (
 )
 
 func jobRunCommand(signals <-chan os.Signal) *cli.Command {
-	flags := []cli.Flag{
+	flags := slices.Concat([]cli.Flag{
 		&cli.StringFlag{Name: "input", Usage: "the job's `INPUT`: a JSON object, @FILE, or - for standard input"},
 		&cli.GenericFlag{Name: "set", Value: &texts{}, Usage: "set one property of the input: `KEY=VALUE`, the value JSON or else a string; may be repeated"},
 		&cli.GenericFlag{Name: "device", Value: &texts{}, Usage: "run on this `DEVICE`; may be repeated"},
-		&cli.BoolFlag{Name: "wait", Usage: "wait for the job's end; the exit code is that of quell job wait"},
-		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "like --wait, and show the log as it comes"},
-	}
+		&cli.StringFlag{Name: "transaction", Usage: "put the job into the transaction with this `ID`, instead of one of its own"},
+		&cli.StringFlag{Name: "transaction-descr", Usage: "describe the transaction by this `TEXT`"},
+		&cli.StringFlag{Name: "on-lock", Usage: "where another job has the fabric or a device: wait, or fail", DefaultText: "wait"},
+		&cli.StringFlag{Name: "timeout", Usage: "end the job as failed when its playbooks have taken this `TIME` (2h), whatever its template says"},
+		&cli.StringFlag{Name: "playbook-timeout", Usage: "the same for each playbook"},
+		&cli.StringFlag{Name: "queue-timeout", Usage: "the same for the time that it is QUEUED"},
+	}, watchFlags())
 	return clientCommand(signals, "run", "start a job of a template, and print its id",
 		args{usage: "TEMPLATE", min: 1, max: 1}, flags, runJob)
 }
 
 func runJob(ctx context.Context, s *session) error {
-	follow, wait := s.c.Bool("follow"), s.c.Bool("wait")
-	if follow && s.json {
-		return usagef("--follow shows the log, and --output json a document: give one of them")
+	if err := checkWatch(s); err != nil {
+		return err
 	}
-	input, err := readInput(s.c.String("input"), textsOf(s.c, "set"), s.in)
+	query, err := runQuery(s.c)
 	if err != nil {
 		return err
 	}
-	name, err := s.resolveTemplate(ctx, s.c.Args().First())
+	body, err := s.runBody()
 	if err != nil {
 		return err
 	}
-	id, a, err := s.execute(ctx, name, input, textsOf(s.c, "device"))
-	if err != nil {
+	if body.Template, err = s.resolveTemplate(ctx, s.c.Args().First()); err != nil {
 		return err
-	}
-	switch {
-	case !s.json:
-		fmt.Fprintln(s.out, id)
-	case !wait:
-		return s.verbatim(a.body)
-	}
-	var ended end
-	switch {
-	case follow:
-		ended, err = s.follow(ctx, id)
-	case wait:
-		ended, err = s.waitFor(ctx, id)
-	default:
-		return nil
-	}
-	if err != nil {
-		return s.leftRunning(err, id)
-	}
-	if s.json {
-		if err := s.verbatim(ended.body); err != nil {
-			return err
-		}
-	} else {
-		s.notef("%s", outcomeLine(ended.job))
-	}
-	return exitOf(ended.job.Status)
-}
-
-// execute starts the job.
-func (s *session) execute(ctx context.Context, name quell.FQName, input json.RawMessage, devices []string) (string, answer, error) {
-	type params struct {
-		Devices []string `json:"device_list"`
-	}
-	body := struct {
-		Template quell.FQName    `json:"job_template_fq_name"`
-		Input    json.RawMessage `json:"input"`
-		Params   *params         `json:"params,omitempty"`
-	}{Template: name, Input: input}
-	if len(devices) > 0 {
-		body.Params = &params{devices}
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
-		return "", answer{}, fmt.Errorf("encode the request: %w", err)
+		return fmt.Errorf("encode the request: %w", err)
 	}
-	a, err := s.api.ask(ctx, request{method: http.MethodPost, path: []string{"execute-job"}, body: text})
-	if err != nil {
-		var reach *reachError
-		if errors.Is(err, errInterrupted) || errors.As(err, &reach) && reach.maybe {
-			err = fmt.Errorf("%w; the job may have been started all the same: quell job list tells", err)
+	return s.startAndWatch(ctx, request{
+		method: http.MethodPost, path: []string{"execute-job"}, query: query, body: text, extra: s.answersAfter(ctx, body.Template),
+	})
+}
+
+// runQuery makes the API's parameters of the flags.
+func runQuery(c *cli.Context) (url.Values, error) {
+	query := url.Values{}
+	if c.IsSet("on-lock") {
+		how := quell.OnLock(c.String("on-lock"))
+		if how != quell.OnLockWait && how != quell.OnLockFail {
+			return nil, usagef("--on-lock %q is neither wait nor fail", how)
 		}
-		return "", a, err
+		query.Set("on_lock", string(how))
 	}
-	var started struct {
-		ID string `json:"job_execution_id"`
+	for _, name := range []string{"timeout", "playbook-timeout", "queue-timeout"} {
+		if !c.IsSet(name) {
+			continue
+		}
+		if d, err := time.ParseDuration(c.String(name)); err != nil || d <= 0 {
+			return nil, usagef("--%s %q is no time above zero such as 30m or 2h", name, c.String(name))
+		}
+		query.Set(strings.ReplaceAll(name, "-", "_"), c.String(name))
 	}
-	if err := a.into(&started); err != nil {
-		return "", a, err
+	return query, nil
+}
+
+// runRequest is the body of a request for a job.
+type runRequest struct {
+	Template quell.FQName    `json:"job_template_fq_name"`
+	Input    json.RawMessage `json:"input"`
+	Params   quell.Params    `json:"params,omitzero"`
+}
+
+// runBody makes the request of the flags, but for the template.
+func (s *session) runBody() (runRequest, error) {
+	input, err := readInput(s.c.String("input"), textsOf(s.c, "set"), s.in)
+	if err != nil {
+		return runRequest{}, err
 	}
-	return started.ID, a, nil
+	group := url.Values{}
+	for _, name := range []string{"transaction", "transaction-descr"} {
+		if err := copyText(s.c, group, name); err != nil {
+			return runRequest{}, err
+		}
+	}
+	return runRequest{Input: input, Params: quell.Params{
+		DeviceList:    append([]string(nil), textsOf(s.c, "device")...), // none is nil
+		TransactionID: group.Get("transaction"), TransactionDescr: group.Get("transaction-descr"),
+	}}, nil
 }
 
 // readInput makes the job's input of --input and --set.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +26,9 @@ func tell(j job) []section {
 		}
 	}
 	add("What happened", whatHappened(j))
-	if j.Status.Final() && j.Abort != nil && j.Abort.Mode != "" || j.Status == quell.StatusFailure || j.Status == quell.StatusLost {
+	switch {
+	case j.Status == quell.StatusFailure, j.Status == quell.StatusLost, j.Status == quell.StatusWarning,
+		j.Status.Final() && j.Abort != nil && j.Abort.Mode != "":
 		add("What it left", whatItLeft(j))
 	}
 	add("What to do next", whatNext(j))
@@ -38,19 +42,49 @@ func whatHappened(j job) []string {
 	}
 	switch j.Status {
 	case quell.StatusQueued:
-		lines = append(lines, "It waits for a node and has not begun.")
+		text := "It waits for a node and has not begun."
+		if holder := lockHolder(j); holder != "" {
+			text = "It waits for the end of job " + holder + ", and has not begun."
+		}
+		lines = append(lines, text)
 	case quell.StatusFailure:
 		lines = append(lines, "It failed: "+or(j.Reason, "no reason is on record")+".")
 	case quell.StatusLost:
 		lines = append(lines, "Its node was declared gone; what its playbooks did there at last is not known.")
 	case quell.StatusWarning:
-		lines = append(lines, "It ended well, with something to look at: "+or(j.Reason, "see the log")+".")
+		lines = append(lines, "It ended well, with something to look at: "+warningText(j)+".")
 	}
 	if j.UnreachableSince != nil && !j.Status.Final() {
 		lines = append(lines, fmt.Sprintf("Its node %s is out of reach since %s. Its playbooks go on there; an abort stays stored and is carried out when the node is back.",
 			j.Node, clock(j.UnreachableSince)))
 	}
 	return lines
+}
+
+// warningText says what there is to look at.
+func warningText(j job) string {
+	list := slices.Clone(j.Warnings)
+	if failed := names(j.Devices, inStatus(quell.PlaybookFailure)); failed != "" {
+		list = append(list, "it failed on "+failed)
+	}
+	return strings.TrimSuffix(or(j.Reason, or(strings.Join(list, "; "), "see the log")), ".")
+}
+
+// anID finds the id of a job in a text.
+var anID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+
+// lockHolder is the job for whose locks a queued job waits, by its reason; ""
+// where it waits for something else.
+func lockHolder(j job) string {
+	if j.Status != quell.StatusQueued || j.Locks == nil {
+		return ""
+	}
+	for _, id := range anID.FindAllString(j.Reason, -1) {
+		if id != j.ID {
+			return id
+		}
+	}
+	return ""
 }
 
 // abortStory tells of the abort: who, why, and how far it has come.
@@ -130,10 +164,25 @@ func pendingStory(a abortRecord, j job) string {
 		return "The playbook that runs is left to end by itself; at " + clock(a.ForceAt) + " the abort turns to force."
 	case a.Mode == quell.Graceful:
 		return "The playbook that runs is left to end by itself; nothing starts after it."
+	case a.SignalledAt == nil && unabortable(j) != "":
+		return "It waits for the end of " + unabortable(j) + ", which must not be interrupted."
 	case a.SignalledAt == nil:
-		return "The kill has not been made yet: the playbook that runs may be one that must not be interrupted (--override kills it all the same)."
+		return "The kill has not been made yet."
 	}
 	return "The kill is made; the job is final once nothing is left."
+}
+
+// unabortable names the playbook that runs and must not be interrupted; "" for
+// none.
+func unabortable(j job) string {
+	for _, list := range [][]playbook{j.Playbooks, j.Recovery} {
+		for _, p := range list {
+			if p.Unabortable && p.Status == quell.PlaybookRunning {
+				return p.URI
+			}
+		}
+	}
+	return ""
 }
 
 // whatItLeft lists in which state the job left its work.
@@ -155,6 +204,19 @@ func whatItLeft(j job) []string {
 		fact("Interrupted", "no playbook")
 	}
 	fact("Never started", or(uris(j.Playbooks, quell.PlaybookSkipped, quell.PlaybookPending), "no playbook"))
+	for _, kind := range []struct {
+		name     string
+		statuses []quell.PlaybookStatus
+	}{
+		{"Failed on", []quell.PlaybookStatus{quell.PlaybookFailure}},
+		{"Interrupted on", []quell.PlaybookStatus{quell.PlaybookInterrupted}},
+		{"Skipped on", []quell.PlaybookStatus{quell.PlaybookSkipped, quell.PlaybookPending}},
+		{"Not known on", []quell.PlaybookStatus{quell.PlaybookRunning}}, // a job that is LOST
+	} {
+		if text := names(j.Devices, inStatus(kind.statuses...)); text != "" {
+			fact(kind.name, text)
+		}
+	}
 	fact("Devices changed", changedDevices(j))
 	if list, n := j.leftovers(); n > 0 {
 		fact("Leftovers", processes(list, n)+": left behind by a playbook, and killed")
@@ -166,19 +228,10 @@ func whatItLeft(j job) []string {
 }
 
 func changedDevices(j job) string {
-	var changed []string
-	for _, d := range j.Devices {
-		if d.Changed {
-			changed = append(changed, d.ID)
-		}
+	if len(j.Devices) == 0 {
+		return "the job has no list of devices; the log tells what its tasks changed"
 	}
-	switch {
-	case len(changed) > 0:
-		return strings.Join(changed, ", ")
-	case len(j.Devices) > 0:
-		return "none"
-	}
-	return "the job has no list of devices; the log tells what its tasks changed"
+	return or(names(j.Devices, func(d device) bool { return d.Changed }), "none")
 }
 
 func recoveryStory(j job) string {
@@ -214,29 +267,46 @@ func whatNext(j job) []string {
 		lines = append(lines, "Look at the end of the log for what "+text+" was doing: quell job logs "+j.ID,
 			"See that what it worked on is sound: hosts and devices are as the kill found them, and a task that went on by itself on a remote host was not reached.")
 	}
-	if uris(j.Playbooks, quell.PlaybookFailure) != "" {
-		lines = append(lines, "Look for the failed task: quell job logs "+j.ID)
+	if uris(j.Playbooks, quell.PlaybookFailure) != "" || names(j.Devices, inStatus(quell.PlaybookFailure)) != "" {
+		lines = append(lines, "Look for the failed task: quell job logs "+j.ID+failedRun(j))
 	}
 	if text := uris(j.Recovery, quell.PlaybookFailure, quell.PlaybookInterrupted); text != "" {
 		lines = append(lines, "The recovery did not do all of its work ("+text+"): do by hand what it is for.")
 	} else if uris(j.Recovery, quell.PlaybookSkipped, quell.PlaybookPending) != "" && j.Abort != nil && !j.Abort.Recovery {
 		lines = append(lines, "The recovery was skipped, as was asked for: do by hand what it is for.")
 	}
+	return append(lines, howToGoOn(j)...)
+}
+
+// howToGoOn says how the work that is left is done.
+func howToGoOn(j job) []string {
+	resume, rerun := "quell job resume "+j.ID, "quell job rerun "+j.ID
+	left := slices.ContainsFunc(j.Playbooks, func(p playbook) bool { return p.Status != quell.PlaybookSuccess })
 	switch {
+	case j.ResumedAs != "":
+		return []string{"It was resumed: quell job show " + j.ResumedAs}
 	case j.Status == quell.StatusLost:
-		lines = append(lines, "See on the node "+j.Node+", or where it stood, that none of the job's processes is left before you start it again.")
-	case j.Status == quell.StatusAborted && uris(j.Playbooks, quell.PlaybookSkipped, quell.PlaybookInterrupted) != "":
-		lines = append(lines, "To do the work after all, start it again, from its first playbook: quell job run "+j.Template.String())
-	case j.Status == quell.StatusFailure:
-		lines = append(lines, "Once the cause is mended, start it again: quell job run "+j.Template.String())
+		return []string{
+			"See on the node " + j.Node + ", or where it stood, that none of the job's processes is left before you start it again.",
+			"To do all of it again then: " + rerun,
+		}
+	case j.Status == quell.StatusAborted && left:
+		return []string{"To do after all what was not done: " + resume, "To do all of it again, from its first playbook: " + rerun}
+	case j.Status == quell.StatusFailure && left:
+		return []string{"Once the cause is mended, go on with what was not done: " + resume, "Or do all of it again, from its first playbook: " + rerun}
+	case j.Status == quell.StatusFailure,
+		j.Status == quell.StatusWarning && names(j.Devices, inStatus(quell.PlaybookFailure)) != "":
+		return []string{"Once the cause is mended, do all of it again: " + rerun}
 	}
-	return lines
+	return nil
 }
 
 func nextWhileActive(j job) []string {
 	a := j.Abort
 	pending := a != nil && a.Mode != "" && a.Outcome == ""
 	switch {
+	case !pending && lockHolder(j) != "":
+		return []string{"See the job that it waits for: quell job show " + lockHolder(j), "To withdraw it: quell abort " + j.ID}
 	case !pending && j.Status == quell.StatusQueued:
 		return []string{"Is there a node with room? quell node list", "To withdraw it: quell abort " + j.ID}
 	case !pending:
@@ -246,7 +316,11 @@ func nextWhileActive(j job) []string {
 	case a.Mode == quell.Graceful:
 		return []string{"Wait for it: quell job wait " + j.ID, "If it takes too long: quell abort " + j.ID + " --force"}
 	}
-	return []string{"Wait for it: quell job wait " + j.ID}
+	lines := []string{"Wait for it: quell job wait " + j.ID}
+	if unabortable(j) != "" && a.SignalledAt == nil {
+		lines = append(lines, "To kill "+unabortable(j)+" all the same: quell abort "+j.ID+" --force --override")
+	}
+	return lines
 }
 
 // processes names processes; all may be more than the list has.

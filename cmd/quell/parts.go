@@ -24,6 +24,7 @@ import (
 	"quell/apiserver"
 	"quell/internal/process"
 	"quell/internal/scheduler"
+	"quell/internal/template"
 	"quell/metrics"
 	"quell/store"
 )
@@ -51,17 +52,18 @@ func apiFlags() []cli.Flag {
 	return []cli.Flag{
 		stringFlag("listen", "127.0.0.1:8082", "`ADDRESS` of the API; port 0 picks one"),
 		stringFlag("abort-all", "allow", "allow or deny the abort of all jobs at once by an API request without ids"),
+		durationFlag("queue-timeout", 0, "how long a job may wait in the queue whose template and request say no limit; 0: for ever"),
 	}
 }
 
 func agentFlags() []cli.Flag {
-	return []cli.Flag{
+	return append(jobFlags(),
 		stringFlag("node", hostname(), "`NAME` of this node"),
 		stringFlag("playbook-dir", "", "`FOLDER` with the playbooks"),
 		intFlag("max-jobs", max(16, 4*runtime.NumCPU()), "run at most this many jobs at once"),
 		stringFlag("shim", "", "`PATH` of quell-shim (default: beside quell, else in PATH)"),
 		boolFlag("no-cgroup", "do not use cgroup v2; kill by the shim as child subreaper"),
-	}
+	)
 }
 
 func readyFlag() cli.Flag {
@@ -96,8 +98,11 @@ func startAPI(c *cli.Context, l *lifecycle, s *store.Store, listener net.Listene
 			l.fail("api", err)
 		}
 	}()
+	if c.Duration("queue-timeout") < 0 {
+		return nil, usageError{fmt.Errorf("--queue-timeout %s is below zero", c.Duration("queue-timeout"))}
+	}
 	sched := scheduler.New(scheduler.Options{
-		Store: s, Name: who, Logger: l.log.With("part", "scheduler"), Metrics: metrics.NewScheduler(reg),
+		Store: s, Name: who, Limits: quell.Limits{Queue: c.Duration("queue-timeout")}, Logger: l.log.With("part", "scheduler"), Metrics: metrics.NewScheduler(reg),
 	})
 	l.background("scheduler", sched.Run)
 	return server, nil
@@ -109,6 +114,14 @@ func startAgent(c *cli.Context, l *lifecycle, s *store.Store, dataDir string, li
 		return nil, usageError{fmt.Errorf("--playbook-dir is missing: name the folder with the playbooks")}
 	}
 	log := l.log.With("part", "agent")
+	limits, err := limitsOf(c)
+	if err != nil {
+		return nil, err
+	}
+	labels, err := labelsOf(c)
+	if err != nil {
+		return nil, err
+	}
 	instance, err := lockDataDir(l, dataDir)
 	if err != nil {
 		return nil, err
@@ -124,16 +137,24 @@ func startAgent(c *cli.Context, l *lifecycle, s *store.Store, dataDir string, li
 		return nil, err
 	}
 	l.later("processes", func(context.Context) error { processes.Close(); return nil })
-	play, err := ansible.New(ansible.Options{PlaybookDir: c.String("playbook-dir"), PluginDir: filepath.Join(dataDir, "plugins")})
+	uriMap, err := uriMapOf(c)
+	if err != nil {
+		return nil, err
+	}
+	play, err := ansible.New(ansible.Options{
+		PlaybookDir: c.String("playbook-dir"), PluginDir: filepath.Join(dataDir, "plugins"),
+		Inventory: c.String("inventory"), VaultPasswordFile: c.String("vault-password-file"), URIMap: uriMap,
+	})
 	if err != nil {
 		return nil, err
 	}
 	a, err := agent.New(agent.Options{
 		Info: quell.NodeInfo{
 			Node: c.String("node"), Address: strings.TrimSuffix(advertise, "/"), Release: version,
-			Capacity: c.Int("max-jobs"), Instance: instance,
+			Capacity: c.Int("max-jobs"), Instance: instance, Labels: labels,
 		},
-		DataDir: dataDir, TempDir: os.TempDir(), Store: s, Processes: processes, Ansible: play, Logger: log, Metrics: metrics.NewAgent(reg),
+		DataDir: dataDir, TempDir: os.TempDir(), Store: s, Processes: agent.Supervised(processes), Ansible: play, Limits: limits,
+		CheckOutput: template.CheckOutput, Logger: log, Metrics: metrics.NewAgent(reg),
 	})
 	if err != nil {
 		return nil, err

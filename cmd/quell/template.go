@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -17,11 +18,12 @@ import (
 func templateCommand(signals <-chan os.Signal) *cli.Command {
 	return group("template", "load and look at job templates",
 		templateApplyCommand(signals), templateValidateCommand(), templateListCommand(signals),
-		templateShowCommand(signals), templateDeleteCommand(signals))
+		templateShowCommand(signals), templateDeleteCommand(signals), templateSchemaCommand())
 }
 
 // resolveTemplate returns the template that the user names: by its fq_name
-// joined with ':', or by its last part where that is one's alone.
+// joined with ':', by its last part where that is one's alone, or by its
+// job_template_id.
 func (s *session) resolveTemplate(ctx context.Context, typed string) (quell.FQName, error) {
 	name, err := quell.ParseFQName(typed)
 	if err != nil {
@@ -36,7 +38,7 @@ func (s *session) resolveTemplate(ctx context.Context, typed string) (quell.FQNa
 	}
 	var candidates []quell.FQName
 	for _, t := range list {
-		if lastPart(t.FQName) == typed {
+		if lastPart(t.FQName) == typed || t.UUID != "" && strings.EqualFold(t.UUID, typed) {
 			candidates = append(candidates, t.FQName)
 		}
 	}
@@ -46,7 +48,7 @@ func (s *session) resolveTemplate(ctx context.Context, typed string) (quell.FQNa
 	case 1:
 		return candidates[0], nil
 	}
-	text := fmt.Sprintf("%q is the last part of several job templates: name one of them whole", typed)
+	text := fmt.Sprintf("%q is the last part, or the id, of several job templates: name one of them whole", typed)
 	for _, c := range candidates {
 		text += "\n  " + printable(c.String())
 	}
@@ -68,22 +70,29 @@ func (s *session) askTemplate(ctx context.Context, method string, name quell.FQN
 	return s.api.ask(ctx, request{method: method, path: []string{"v1", "job-templates", name.String()}, body: body})
 }
 
+// templateSource is a template file that was read.
+type templateSource struct {
+	path string
+	template.File
+}
+
 // readTemplates reads template files, all of them before anything is done
-// with one. What is wrong in a file is no wrong usage.
-func readTemplates(paths []string) (map[string][]quell.Template, error) {
-	files := map[string][]quell.Template{}
+// with one; a file that is named twice is read once. What is wrong in a file
+// is no wrong usage.
+func readTemplates(paths []string) ([]templateSource, error) {
+	var files []templateSource
 	var problems []error
 	from := map[string]string{}
 	for _, path := range paths {
-		if _, again := files[path]; again {
+		if slices.ContainsFunc(files, func(f templateSource) bool { return f.path == path }) {
 			continue
 		}
-		list, err := template.ReadFile(path)
+		file, err := template.ReadFile(path)
 		if err != nil {
 			problems = append(problems, err)
 		}
-		files[path] = list
-		for _, t := range list {
+		files = append(files, templateSource{path, file})
+		for _, t := range file.Templates {
 			if first, repeated := from[t.FQName.String()]; repeated {
 				problems = append(problems, fmt.Errorf("%s: the job template %s is in %s, too", path, t.FQName, first))
 			}
@@ -94,4 +103,13 @@ func readTemplates(paths []string) (map[string][]quell.Template, error) {
 		return nil, exitError{exitFailure, errors.Join(problems...)}
 	}
 	return files, nil
+}
+
+// tellSkipped says on standard error what of the files is no job template.
+func tellSkipped(w io.Writer, files []templateSource) {
+	for _, f := range files {
+		for _, line := range f.Skipped {
+			fmt.Fprintln(w, "quell: "+printable(line))
+		}
+	}
 }

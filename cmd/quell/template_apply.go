@@ -16,20 +16,20 @@ func templateApplyCommand(signals <-chan os.Signal) *cli.Command {
 }
 
 func applyTemplates(ctx context.Context, s *session) error {
-	paths := s.c.Args().Slice()
-	files, err := readTemplates(paths)
+	files, err := readTemplates(s.c.Args().Slice())
 	if err != nil {
 		return err
 	}
-	for _, path := range paths {
-		for _, t := range files[path] {
+	tellSkipped(s.err, files)
+	for _, f := range files {
+		for _, t := range f.Templates {
 			text, err := json.Marshal(t)
 			if err != nil {
-				return fmt.Errorf("%s: encode %s: %w", path, t.FQName, err)
+				return fmt.Errorf("%s: encode %s: %w", f.path, t.FQName, err)
 			}
 			a, err := s.askTemplate(ctx, http.MethodPut, t.FQName, text)
 			if err != nil {
-				return fmt.Errorf("%s: %s was not stored: %w", path, t.FQName, err)
+				return fmt.Errorf("%s: %s was not stored: %w", f.path, t.FQName, err)
 			}
 			if s.json {
 				err = s.verbatim(a.body)
@@ -40,7 +40,6 @@ func applyTemplates(ctx context.Context, s *session) error {
 				return err
 			}
 		}
-		delete(files, path) // a file that is named twice is stored once
 	}
 	return nil
 }

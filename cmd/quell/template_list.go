@@ -19,9 +19,9 @@ func listTemplates(ctx context.Context, s *session) error {
 	if s.json {
 		return s.verbatim(a.body)
 	}
-	t := newTable(s.paint, "TEMPLATE", "DISPLAY NAME")
+	t := newTable(s.paint, "TEMPLATE", "DISPLAY NAME", "JOB TEMPLATE ID")
 	for _, entry := range list {
-		t.add(entry.FQName.String(), entry.DisplayName)
+		t.add(entry.FQName.String(), entry.DisplayName, entry.UUID)
 	}
 	return t.print(s.out)
 }

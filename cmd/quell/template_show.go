@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -38,6 +41,9 @@ func showTemplate(ctx context.Context, s *session) error {
 	if t.DisplayName != "" {
 		fmt.Fprintf(s.out, "%s\n", printable(t.DisplayName))
 	}
+	if err := s.printPairs(templateFacts(t)); err != nil {
+		return err
+	}
 	for _, list := range []struct {
 		heading   string
 		playbooks []quell.Playbook
@@ -56,10 +62,46 @@ func showTemplate(ctx context.Context, s *session) error {
 	return nil
 }
 
+// templateFacts are what there is to tell of a template beside its playbooks.
+func templateFacts(t quell.Template) [][2]string {
+	limit := func(d quell.Duration) string {
+		if d <= 0 {
+			return ""
+		}
+		return span(time.Duration(d))
+	}
+	one, answers := "", ""
+	switch t.Concurrency {
+	case quell.ConcurrencyDevice:
+		one = "one job at a time for each of its devices"
+	case quell.ConcurrencyFabric:
+		one = "one job at a time for its fabric"
+	}
+	if t.Synchronous {
+		answers = "at the job's end"
+	}
+	var labels []string
+	for _, name := range slices.Sorted(maps.Keys(t.NodeLabels)) {
+		labels = append(labels, name+"="+t.NodeLabels[name])
+	}
+	return [][2]string{
+		{"Description", printable(t.Description)},
+		{"Id", printable(t.UUID)},
+		{"Concurrency", one},
+		{"Answers", answers},
+		{"Node labels", printable(strings.Join(labels, ","))},
+		{"Time limit", limit(t.Timeout)},
+		{"Queue limit", limit(t.QueueTimeout)},
+	}
+}
+
 func (s *session) playbookTable(heading string, playbooks []quell.Playbook) *table {
-	table := newTable(s.paint, "#", heading, "SHARE", "TIME LIMIT", "FORCE ABORT")
+	table := newTable(s.paint, "#", heading, "RUNS", "SHARE", "TIME LIMIT", "FORCE ABORT")
 	for i, p := range playbooks {
-		share, limit, abort := "equal", "none", "kills it"
+		runs, share, limit, abort := "once", "equal", "none", "kills it"
+		if p.MultiDevice {
+			runs = "on each device"
+		}
 		if p.Weight != nil {
 			share = percent(*p.Weight)
 		}
@@ -69,7 +111,7 @@ func (s *session) playbookTable(heading string, playbooks []quell.Playbook) *tab
 		if !p.MayKill() {
 			abort = "waits for its end, unless --override"
 		}
-		table.add(i+1, p.URI, share, limit, abort)
+		table.add(i+1, p.Name(), runs, share, limit, abort)
 	}
 	return table
 }

@@ -15,11 +15,11 @@ func templateValidateCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			for _, path := range c.Args().Slice() {
-				for _, t := range files[path] {
-					fmt.Fprintf(c.App.Writer, "%s: %s is valid (%s)\n", path, t.FQName, count(len(t.Playbooks), "playbook"))
+			tellSkipped(c.App.ErrWriter, files)
+			for _, f := range files {
+				for _, t := range f.Templates {
+					fmt.Fprintf(c.App.Writer, "%s: %s is valid (%s)\n", f.path, t.FQName, count(len(t.Playbooks), "playbook"))
 				}
-				delete(files, path)
 			}
 			return nil
 		})

@@ -17,24 +17,34 @@ type jobList struct {
 }
 
 type job struct {
-	ID               string          `json:"job_execution_id"`
-	Template         quell.FQName    `json:"job_template_fq_name"`
-	DisplayName      string          `json:"display_name"`
-	Status           quell.Status    `json:"status"`
-	Reason           string          `json:"reason"`
-	Node             string          `json:"node"`
-	UnreachableSince *time.Time      `json:"unreachable_since"`
-	Percentage       float64         `json:"percentage_completed"`
-	CurrentTasks     []string        `json:"current_tasks"`
-	Requester        string          `json:"requester"`
-	CreatedAt        time.Time       `json:"created_at"`
-	StartedAt        *time.Time      `json:"started_at"`
-	EndedAt          *time.Time      `json:"ended_at"`
-	Playbooks        []playbook      `json:"playbooks"`
-	Recovery         []playbook      `json:"recovery"`
-	Devices          []device        `json:"devices"`
-	Abort            *abortRecord    `json:"abort"`
-	Input            json.RawMessage `json:"input"`
+	ID               string           `json:"job_execution_id"`
+	Template         quell.FQName     `json:"job_template_fq_name"`
+	TemplateRevision int64            `json:"job_template_revision"`
+	DisplayName      string           `json:"display_name"`
+	Status           quell.Status     `json:"status"`
+	Reason           string           `json:"reason"`
+	Warnings         []string         `json:"warnings"`
+	Node             string           `json:"node"`
+	UnreachableSince *time.Time       `json:"unreachable_since"`
+	Fabric           string           `json:"fabric_fq_name"`
+	Percentage       float64          `json:"percentage_completed"`
+	CurrentTasks     []string         `json:"current_tasks"`
+	Requester        string           `json:"requester"`
+	Transaction      string           `json:"transaction_id"`
+	TransactionDescr string           `json:"transaction_descr"`
+	ResumedFrom      string           `json:"resumed_from"`
+	ResumedAs        string           `json:"resumed_as"`
+	RerunOf          string           `json:"rerun_of"`
+	CreatedAt        time.Time        `json:"created_at"`
+	StartedAt        *time.Time       `json:"started_at"`
+	EndedAt          *time.Time       `json:"ended_at"`
+	Locks            *quell.LockScope `json:"locks"`
+	Playbooks        []playbook       `json:"playbooks"`
+	Recovery         []playbook       `json:"recovery"`
+	Devices          []device         `json:"devices"`
+	Abort            *abortRecord     `json:"abort"`
+	Input            json.RawMessage  `json:"input"`
+	Output           json.RawMessage  `json:"output"`
 }
 
 type playbook struct {
@@ -43,6 +53,13 @@ type playbook struct {
 	ExitCode      *int                 `json:"exit_code"`
 	Signal        string               `json:"signal"`
 	Error         string               `json:"error"`
+	Try           int                  `json:"try"` // how often it was repeated
+	MultiDevice   bool                 `json:"multi_device"`
+	Unabortable   bool                 `json:"unabortable"`
+	Succeeded     int                  `json:"devices_succeeded"`
+	Failed        int                  `json:"devices_failed"`
+	Total         *int                 `json:"devices_total"` // null where it is not known
+	From          string               `json:"from"`          // the job in which it ended
 	Leftovers     []quell.Process      `json:"leftovers"`
 	LeftoverCount int                  `json:"leftover_count"`
 	StartedAt     *time.Time           `json:"started_at"`
@@ -50,10 +67,29 @@ type playbook struct {
 }
 
 type device struct {
-	ID      string `json:"device_id"`
-	Status  string `json:"status"`
-	Changed bool   `json:"changed"`
-	Error   string `json:"error"`
+	ID      string               `json:"device_id"`
+	Status  quell.PlaybookStatus `json:"status"`
+	Changed bool                 `json:"changed"`
+	Error   string               `json:"error"`
+}
+
+type transactionList struct {
+	Transactions []transaction `json:"transactions"`
+	NextCursor   string        `json:"next_cursor"`
+}
+
+// transaction is a group of jobs; the list leaves the jobs out.
+type transaction struct {
+	ID         string       `json:"transaction_id"`
+	Descr      string       `json:"transaction_descr"`
+	Status     quell.Status `json:"status"`
+	Final      bool         `json:"final"`
+	JobCount   int          `json:"job_count"`
+	CreatedAt  time.Time    `json:"created_at"`
+	StartedAt  *time.Time   `json:"started_at"`
+	EndedAt    *time.Time   `json:"ended_at"`
+	Percentage float64      `json:"percentage_completed"`
+	Jobs       []job        `json:"jobs"`
 }
 
 type abortRecord struct {
@@ -89,11 +125,12 @@ type abortAnswer struct {
 
 // abortedJob is what an abort meant for one job.
 type abortedJob struct {
-	ID      string       `json:"job_execution_id"`
-	Outcome string       `json:"outcome"`
-	Status  quell.Status `json:"status"`
-	Mode    quell.Mode   `json:"abort_mode"`
-	Final   bool         `json:"final"`
+	ID       string       `json:"job_execution_id"`
+	Outcome  string       `json:"outcome"`
+	Status   quell.Status `json:"status"`
+	Mode     quell.Mode   `json:"abort_mode"`
+	Final    bool         `json:"final"`
+	WaitsFor string       `json:"waits_for"` // what a force abort waits for, in words
 }
 
 // The outcomes of a request for an abort.
@@ -108,6 +145,7 @@ type templateList struct {
 
 type templateEntry struct {
 	FQName      quell.FQName `json:"fq_name"`
+	UUID        string       `json:"job_template_id"`
 	DisplayName string       `json:"display_name"`
 	Revision    int64        `json:"revision"`
 }
