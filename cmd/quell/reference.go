@@ -156,14 +156,14 @@ func (p *page) http() error {
 
 // meanings says what each status tells an operator.
 var meanings = map[quell.Status]string{
-	quell.StatusQueued:     "waits for a node; its reason says for what",
+	quell.StatusQueued:     "waits for a node or for locks; its reason says for what",
 	quell.StatusStarting:   "has a node, nothing has begun there",
 	quell.StatusInProgress: "its playbooks run",
 	quell.StatusAborting:   "an abort was seen, a run has not ended yet",
 	quell.StatusRecovering: "its recovery playbooks run",
 	quell.StatusSuccess:    "final: all playbooks ended well",
 	quell.StatusWarning:    "final: ended well, with something to look at",
-	quell.StatusFailure:    "final: a playbook failed",
+	quell.StatusFailure:    "final: a playbook failed, or the job struck a time limit or could not begin",
 	quell.StatusAborted:    "final: an abort ended it",
 	quell.StatusLost:       "final: an operator declared its node gone",
 }
@@ -181,9 +181,9 @@ func (p *page) statuses() {
 	}{
 		{quell.PlaybookPending, "has not started"},
 		{quell.PlaybookRunning, "its process has been started"},
-		{quell.PlaybookSuccess, "ended well"},
-		{quell.PlaybookFailure, "ended badly, could not start, or struck its time limit"},
-		{quell.PlaybookInterrupted, "was killed by an abort"},
+		{quell.PlaybookSuccess, "ended well, on one of its devices at least"},
+		{quell.PlaybookFailure, "ended badly (on all of its devices), could not start, or struck a time limit"},
+		{quell.PlaybookInterrupted, "was cut short by an abort, on one of its devices at least"},
 		{quell.PlaybookSkipped, "never started, and never will"},
 	} {
 		p.row(code(string(s.status)), s.meaning)
