@@ -31,8 +31,12 @@ var deviceLetters = []struct {
 	status PlaybookStatus
 	letter byte
 }{
-	{PlaybookPending, 'P'}, {PlaybookRunning, 'R'}, {PlaybookSuccess, 'S'},
-	{PlaybookFailure, 'F'}, {PlaybookInterrupted, 'I'}, {PlaybookSkipped, 'K'},
+	{PlaybookPending, 'P'},
+	{PlaybookRunning, 'R'},
+	{PlaybookSuccess, 'S'},
+	{PlaybookFailure, 'F'},
+	{PlaybookInterrupted, 'I'},
+	{PlaybookSkipped, 'K'},
 }
 
 func letterOf(status PlaybookStatus) byte {

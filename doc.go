@@ -7,6 +7,6 @@
 // are stored, how a playbook is run, or what time it is; it imports the
 // standard library alone and does no I/O.
 //
-// Read status.go, intent.go and protocol.go, in this order, to know what an
-// abort does.
+// Read status.go, intent.go, protocol.go and life.go, in this order, to know
+// what an abort does.
 package quell

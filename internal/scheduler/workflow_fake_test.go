@@ -191,7 +191,9 @@ func (m *machine) Unfinished() (list []process.ID, err error) {
 func (m *machine) Dir(job, run string) string {
 	return filepath.Join(agent.RunsDir(m.dir), job, run)
 }
-func (m *machine) LogPath(job, run string) string    { return filepath.Join(m.Dir(job, run), "log") }
+
+func (m *machine) LogPath(job, run string) string { return filepath.Join(m.Dir(job, run), "log") }
+
 func (m *machine) EventsPath(job, run string) string { return filepath.Join(m.Dir(job, run), "events") }
 
 // live lists the runs of a job ("": of all) whose processes are there, in the

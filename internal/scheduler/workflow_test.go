@@ -147,7 +147,6 @@ func (w *world) close() {
 
 // settle waits until nothing happens any more by itself.
 func (w *world) settle() {
-	synctest.Wait()
 	time.Sleep(2 * time.Second) // what was to be tried again is
 	synctest.Wait()
 }
@@ -363,8 +362,8 @@ func (w *world) started(id process.ID) {
 // holdsLocks demands that a job that runs has its locks.
 func (w *world) holdsLocks(id string, s quell.State, ref quell.RunRef) {
 	for _, l := range s.WantedLocks() {
-		concerns := l.Device == "" || ref.Device > 0 && s.Devices[ref.Device-1].ID == l.Device
-		if concerns && !(ref.Recovery && l.Device != "") && w.c.locks[l] != id {
+		concerns := l.Device == "" || !ref.Recovery && ref.Device > 0 && s.Devices[ref.Device-1].ID == l.Device
+		if concerns && w.c.locks[l] != id {
 			w.fault("%s runs %s without the lock on %s", id, ref.Name(), l)
 		}
 	}
