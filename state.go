@@ -204,7 +204,7 @@ func (s *State) SetProgress(t Template, fractions float64) {
 		case p.Letters != "":
 			total := len(p.Letters) - p.count(".")
 			running := min(max(fractions, 0), float64(len(p.Runs)))
-			done += w * (float64(total-p.count("P")-p.count("R")) + running) / float64(max(1, total))
+			done += w * (float64(p.count("S")+p.count("F")) + running) / float64(max(1, total))
 		case p.Status == PlaybookSuccess:
 			done += w
 		case p.Status == PlaybookRunning:

@@ -181,8 +181,8 @@ func (r *runner) takeNews() {
 	r.state.SetProgress(r.job.Spec.Template, fractions)
 }
 
-// follow takes the news about one run into the state. It returns true when its
-// survivors have changed.
+// follow takes the news about one run into the state. It returns true when the
+// survivors are to be told anew.
 func (r *runner) follow(c *run) bool {
 	ended := false
 	select {
@@ -219,7 +219,7 @@ func (r *runner) follow(c *run) bool {
 	}
 	if ended {
 		r.ended(c)
-		return false
+		return r.survived() // those of the other runs are still there
 	}
 	survivors := processes(c.process.Survivors())
 	if slices.Equal(survivors, c.survivors) {
@@ -229,6 +229,16 @@ func (r *runner) follow(c *run) bool {
 	c.survivors = survivors
 	r.log.Warn("a killed run has survivors", "run", c.ref.Name(), "survivors", survivors)
 	return true
+}
+
+// survived says whether a run has survivors.
+func (r *runner) survived() bool {
+	for _, c := range r.runs {
+		if len(c.survivors) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // tellSurvivors puts the survivors of all runs on record.

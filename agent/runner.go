@@ -247,16 +247,12 @@ const storeEvery = time.Second
 
 // store stores what has happened where it is not stored with what comes next.
 func (r *runner) store(ctx context.Context, step quell.Step) time.Time {
-	survivors := false
-	for _, c := range r.runs {
-		survivors = survivors || len(c.survivors) > 0
-	}
 	switch {
 	case !r.dirty:
 		return time.Time{}
 	// The record of a kill is stored with what comes after it, unless the kill
 	// takes its time, or there is more to come by itself.
-	case len(step.Kill) > 0 && len(step.Kill) == len(r.runs) && !survivors:
+	case len(step.Kill) > 0 && len(step.Kill) == len(r.runs) && !r.survived():
 		return time.Time{}
 	case len(r.state.CurrentRuns()) > 1:
 		if at := r.stored.Add(storeEvery); time.Now().Before(at) {

@@ -103,6 +103,27 @@ func (s *Store) TakeLocks(ctx context.Context, id string, token int64, locks []q
 	return holders, nil
 }
 
+// Holders reads who holds the locks now; those that are free are left out.
+func (s *Store) Holders(ctx context.Context, locks []quell.Lock) (map[quell.Lock]string, error) {
+	held := map[quell.Lock]string{}
+	for chunk := range slices.Chunk(locks, nestedOps) {
+		ops := make([]clientv3.Op, len(chunk))
+		for i, l := range chunk {
+			ops[i] = clientv3.OpGet(s.keys.lock(l))
+		}
+		r, err := s.read(ctx, ops...)
+		if err != nil {
+			return nil, err
+		}
+		for i, l := range chunk {
+			if kvs := r.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
+				held[l] = string(kvs[0].Value)
+			}
+		}
+	}
+	return held, nil
+}
+
 // holderOf reads who has a lock that was not free.
 func holderOf(response *pb.ResponseOp) string {
 	t := response.GetResponseTxn()

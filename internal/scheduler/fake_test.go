@@ -188,6 +188,18 @@ func (c *cluster) FollowLocks(ctx context.Context, changed func(map[quell.Lock]s
 	})
 }
 
+func (c *cluster) Holders(_ context.Context, locks []quell.Lock) (map[quell.Lock]string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held := map[quell.Lock]string{}
+	for _, l := range locks {
+		if c.locks[l] != "" {
+			held[l] = c.locks[l]
+		}
+	}
+	return held, nil
+}
+
 // FollowIntent tells every value in its turn, as the store does.
 func (c *cluster) FollowIntent(ctx context.Context, id string, changed func(*quell.StoredIntent)) error {
 	told := -1

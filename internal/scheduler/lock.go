@@ -17,7 +17,7 @@ type lockView struct {
 	revision int64 // up to which that is known
 }
 
-// wants is what a queued job wants, read once: it does not change.
+// wants is what a job wants, read once while it is queued: it does not change.
 type wants struct {
 	locks  []quell.Lock
 	node   map[string]string // labels
@@ -78,16 +78,17 @@ func (w *wants) left() time.Duration {
 // claims are the locks that are held, and those that older jobs in the queue
 // are to have first, so that nobody overtakes them.
 type claims struct {
-	view    *lockView
+	held    map[quell.Lock]string
 	first   map[quell.Lock]string // the youngest that is before whoever comes next
 	unknown bool                  // an older job's wants have not been read yet
 }
 
-// claims begins with what is held, also by jobs that were placed a moment ago.
-func (t *term) claims() *claims {
-	c := &claims{view: t.locks, first: map[quell.Lock]string{}}
-	for id, s := range t.settled {
-		if w := t.wants[id]; s.node != "" && w != nil {
+// claims begins with what is held: as it is followed, and by jobs that were
+// placed here, whose locks may not show yet.
+func (t *term) claims(held map[quell.Lock]string) *claims {
+	c := &claims{held: held, first: map[quell.Lock]string{}}
+	for id, w := range t.wants {
+		if s := t.settled[id]; s.node != "" || t.active[id].Active.Node != "" {
 			c.add(id, w)
 		}
 	}
@@ -114,11 +115,25 @@ func (c *claims) blocks(id string, w *wants) (reason string, unknown bool) {
 	for _, l := range w.locks {
 		before := c.first[l]
 		if before == "" {
-			before = c.view.held[l]
+			before = c.held[l]
 		}
 		if before != "" && before != id {
 			return fmt.Sprintf("waits for the end of job %s, which is before it on %s", before, l), false
 		}
 	}
 	return "", false
+}
+
+// blockedNow says whether another job is before this one on a lock, by who
+// holds them now and by the queue. The mutex is held.
+func (t *term) blockedNow(id string, w *wants, held map[quell.Lock]string) bool {
+	c := t.claims(held)
+	for _, job := range t.queue() {
+		if job.ID == id {
+			break
+		}
+		c.add(job.ID, t.wants[job.ID])
+	}
+	reason, unknown := c.blocks(id, w)
+	return reason != "" && !unknown
 }

@@ -94,6 +94,25 @@ func TestOnLockFail(t *testing.T) {
 	})
 }
 
+// What is followed of the locks is older than the job: it does not fail for a
+// holder whose end its requester has seen.
+func TestOnLockFailLooksAgain(t *testing.T) {
+	under(t, func(t *testing.T, c *cluster, _ gauges) {
+		c.join("n1", 10)
+		c.create("a", fabric("f"))
+		synctest.Wait()
+		c.hold("locks", true)
+		c.end("a")
+		c.create("b", fabric("f"), func(s *quell.Spec) { s.OnLock = quell.OnLockFail })
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		require.Equal(t, quell.StatusQueued, c.state("b").Status)
+		c.hold("locks", false)
+		synctest.Wait()
+		require.Equal(t, []string{"a@n1", "b@n1"}, c.order())
+	})
+}
+
 func TestAbortWhileWaitingForALock(t *testing.T) {
 	for _, value := range []string{"graceful", "force"} {
 		t.Run(value, func(t *testing.T) {

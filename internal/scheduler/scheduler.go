@@ -30,6 +30,7 @@ type Store interface {
 	FollowNodes(ctx context.Context, changed func(map[string]quell.Node)) error
 	FollowAborts(ctx context.Context, changed func(quell.AbortAll)) error
 	FollowLocks(ctx context.Context, changed func(held map[quell.Lock]string, revision int64)) error
+	Holders(ctx context.Context, locks []quell.Lock) (map[quell.Lock]string, error)
 	FollowIntent(ctx context.Context, id string, changed func(*quell.StoredIntent)) error
 	Load(ctx context.Context, id string) (quell.Job, quell.Intents, error)
 	Assign(ctx context.Context, l quell.Leader, t quell.Transition, node quell.Node, attempt int, locksRevision int64) (int64, error)
@@ -85,7 +86,7 @@ type term struct {
 	aborts  *quell.AbortAll            // nil: not read yet
 	locks   *lockView                  // nil: not read yet
 	intents map[string]*watchedIntent
-	wants   map[string]*wants // of the jobs in the queue, once they were read
+	wants   map[string]*wants // of the active jobs that were read here while they were queued
 	// settled are the jobs that were placed or ended here, which the active
 	// map does not show yet.
 	settled map[string]settlement
@@ -181,7 +182,7 @@ func (t *term) reconcile(ctx context.Context) time.Duration {
 	t.cleanAborts(ctx)
 	queue := t.queue()
 	t.Metrics.JobsQueued.Set(float64(len(queue)))
-	room, claims := t.room(), t.claims()
+	room, claims := t.room(), t.claims(t.locks.held)
 	next := time.Duration(0)
 	for _, job := range queue {
 		w := t.wants[job.ID]
@@ -232,7 +233,9 @@ func (t *term) consider(ctx context.Context, job quell.ActiveJob, room *room, cl
 	case unknown: // an older job may want the same; it is being looked at
 		return
 	case blocked != "" && w.onLock == quell.OnLockFail:
-		t.do(ctx, job.ID, func() error { return t.fail(ctx, job.ID, "it "+blocked+", and was not to wait (on_lock=fail)") })
+		t.do(ctx, job.ID, func() error {
+			return t.failLocked(ctx, job.ID, w, "it "+blocked+", and was not to wait (on_lock=fail)")
+		})
 		return
 	case blocked != "":
 		reason = blocked
@@ -275,7 +278,7 @@ func (t *term) forget() {
 		}
 	}
 	maps.DeleteFunc(t.told, func(id, _ string) bool { return gone(id) })
-	maps.DeleteFunc(t.wants, func(id string, _ *wants) bool { return gone(id) })
+	maps.DeleteFunc(t.wants, func(id string, _ *wants) bool { _, active := t.active[id]; return !active })
 	maps.DeleteFunc(t.rests, func(_ string, r rest) bool { return !time.Now().Before(r.until) })
 }
 

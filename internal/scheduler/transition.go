@@ -54,6 +54,23 @@ func (t *term) fail(ctx context.Context, id, fault string) error {
 	})
 }
 
+// failLocked ends a queued job that is not to wait for its locks. What is
+// followed of them may be older than the job: who has seen the end of their
+// holder, and started it then, is not to see it fail.
+func (t *term) failLocked(ctx context.Context, id string, w *wants, fault string) error {
+	held, err := t.Store.Holders(ctx, w.locks)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	blocked := t.blockedNow(id, w, held)
+	t.mu.Unlock()
+	if !blocked {
+		return quell.Errorf(quell.CodeStale, "the locks of job %s are free by now", id)
+	}
+	return t.fail(ctx, id, fault)
+}
+
 // transit reads a queued job and its intents, and ends it where it is aborted;
 // otherwise it lets goOn do what was meant to be done. Where that comes too
 // late it is done once more: an intent that is not watched shows nowhere else.

@@ -119,6 +119,11 @@ func testTakeLocks(t *testing.T, endpoint string) {
 		require.Equal(t, map[string]string{"leaf-0003": "another"}, holders)
 	}
 	require.Len(t, k.keys("/locks/"), 100)
+	held, err := k.s.Holders(k.ctx, append(locks, quell.Lock{Fabric: "free"}))
+	require.NoError(t, err)
+	require.Len(t, held, 100)
+	require.Equal(t, "another", held[quell.Lock{Fabric: "f", Device: "leaf-0003"}])
+	require.Equal(t, tr.ID, held[quell.Lock{Fabric: "f", Device: "leaf-0099"}])
 	for _, token := range []int64{0, tr.Token - 1} {
 		_, err := k.s.TakeLocks(k.ctx, tr.ID, token, []quell.Lock{{Fabric: "f", Device: "new"}})
 		k.code(quell.CodeNotOwner, err)
