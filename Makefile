@@ -20,6 +20,9 @@ DATA_DIR ?= ./data
 # How long each fuzz target runs within `make test` and `make fuzz`.
 FUZZTIME ?= 3s
 
+# How many random workflows `make workflows` goes through.
+CHECKS ?= 5000
+
 # The page is built with npm, where it is there; `make NPM=` leaves it as it is.
 NPM ?= $(shell command -v npm)
 PAGE_SOURCES := $(shell find web/src web/public -type f ! -name schema.d.ts ! -name '*.test.ts') $(addprefix web/, \
@@ -29,7 +32,7 @@ PAGE := $(if $(NPM),web/dist/index.html)
 # Built rather than run by `go run`, whose own last line would follow the summary.
 RUNTESTS = mkdir -p .tools/bin && $(GO) build -o .tools/bin/runtests ./scripts/runtests && exec .tools/bin/runtests
 
-.PHONY: help build page run test unit fuzz lint fmt reference tools screenshots clean
+.PHONY: help build page run test unit fuzz workflows lint fmt reference tools screenshots clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -66,6 +69,9 @@ unit: ## Run the tests of the packages in PKG (default: all) without installing 
 
 fuzz: ## Fuzz every target for FUZZTIME
 	@$(RUNTESTS) -run '^Fuzz' -fuzztime $(FUZZTIME) ./...
+
+workflows: ## Check the guarantees on CHECKS random workflows (make test: 100)
+	$(GO) test -race ./internal/scheduler -run TestAnyWorkflow -timeout 0 -rapid.checks $(CHECKS)
 
 lint: $(GOLANGCI) ## Run the linters
 	@for script in .ci/run scripts/*.sh; do bash -n "$$script"; done

@@ -232,11 +232,11 @@ var deviceLives = map[string]struct {
 	"the job's limit strikes": {
 		workflow(jobLimit), "", found + "on a ok; after 1h; on b dies; on c dies; ok",
 		began + "begin playbook-1-device-3, kill playbook-1-device-2 fault, kill playbook-1-device-3 fault, begin recovery-0, finish",
-		"FAILURE - SSK|S: S F F",
+		"FAILURE - SIK|S: S I I",
 	},
 	"the job's limit strikes before devices have begun": {
 		workflow(jobLimit), "", found + "after 1h; on a dies; on b dies; ok",
-		began + "kill playbook-1-device-1 fault, kill playbook-1-device-2 fault, begin recovery-0, finish", "FAILURE - SIK|S: F F K",
+		began + "kill playbook-1-device-1 fault, kill playbook-1-device-2 fault, begin recovery-0, finish", "FAILURE - SIK|S: I I K",
 	},
 	"the job's limit waits for the unabortable": {
 		workflow(jobLimit, eachUnabortable), "", found + "after 1h; on a ok; on b ok; ok",
@@ -252,11 +252,11 @@ var deviceLives = map[string]struct {
 	},
 	"the job's limit, then force": {
 		workflow(jobLimit), "", "place; after 1h; put force; dies; ok",
-		"begin playbook-0, kill playbook-0 fault, begin recovery-0, finish", "FAILURE force finished_first FKK|S: ",
+		"begin playbook-0, kill playbook-0 fault, begin recovery-0, finish", "FAILURE force finished_first IKK|S: ",
 	},
 	"graceful, then the job's limit": {
 		workflow(jobLimit), "", "place; put graceful; after 1h; dies; ok",
-		"begin playbook-0, kill playbook-0 fault, begin recovery-0, finish", "FAILURE graceful finished_first FKK|S: ",
+		"begin playbook-0, kill playbook-0 fault, begin recovery-0, finish", "FAILURE graceful finished_first IKK|S: ",
 	},
 	"a fault before anything has begun": {
 		workflow(), "a", "fault missing; put force",

@@ -187,10 +187,11 @@ func (r RunResult) why() string {
 
 // Status is the playbook's status after such a run.
 func (r RunResult) Status() PlaybookStatus {
+	cutShort := r.Killed == CauseAbort || r.Killed == CauseFault
 	switch {
-	case r.Killed == CauseAbort && r.NeverStarted:
+	case cutShort && r.NeverStarted:
 		return PlaybookSkipped
-	case r.Killed == CauseAbort:
+	case cutShort:
 		return PlaybookInterrupted
 	case !r.NeverStarted && r.Killed == "" && r.Signal == "" && r.ExitCode == 0 && r.Error == "" && r.Report.Failure == "":
 		return PlaybookSuccess

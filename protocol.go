@@ -175,8 +175,8 @@ func (s *State) AbortTookEffect() bool {
 	return s.Outcome == StatusAborted || s.Outcome == "" && s.Fault == "" && slices.ContainsFunc(s.Playbooks, PlaybookState.cutShort)
 }
 
-// cutShort says whether an abort killed the playbook, or kept it from
-// starting, on one of its devices at least.
+// cutShort says whether an abort (or a fault of the job) killed the playbook,
+// or kept it from starting, on one of its devices at least.
 func (p PlaybookState) cutShort() bool {
 	return p.Status == PlaybookInterrupted || p.Status == PlaybookSkipped || p.count("I")+p.count("K") > 0
 }

@@ -52,6 +52,6 @@ const (
 	PlaybookRunning     PlaybookStatus = "RUNNING"
 	PlaybookSuccess     PlaybookStatus = "SUCCESS"
 	PlaybookFailure     PlaybookStatus = "FAILURE"
-	PlaybookInterrupted PlaybookStatus = "INTERRUPTED" // cut short by an abort, on one of its devices at least
+	PlaybookInterrupted PlaybookStatus = "INTERRUPTED" // cut short by an abort or the job's time limit, on one of its devices at least
 	PlaybookSkipped     PlaybookStatus = "SKIPPED"     // never started
 )

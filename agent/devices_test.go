@@ -199,6 +199,26 @@ func TestOutputs(t *testing.T) {
 	}
 }
 
+// A password of device_json is not stored; a restarted agent has it all the
+// same.
+func TestARestartKeepsWhatIsNotStored(t *testing.T) {
+	n := newNode(t)
+	spec := n.workflow(`cp "$VARS" $D/vars-$DEV`)
+	first := n.template(`echo '{"device_json":{"a":{"device_password":"pssst"}}}' >$QUELL_OUTPUT_FILE`, gated)
+	spec.Template.Playbooks = append(first.Playbooks, spec.Template.Playbooks[0])
+	n.store.assignSpec(spec)
+	n.start()
+	n.eventually("the second runs", func() bool { return n.starts() == "01" })
+	require.NotContains(t, string(n.store.job(job1).Output), "pssst")
+	n.stop()
+	n.start()
+	n.write("go", "")
+	require.Equal(t, quell.StatusSuccess, n.final().Status)
+	text, err := os.ReadFile(filepath.Join(n.dir, "vars-a"))
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"device_password":{"__ansible_unsafe":"pssst"}`)
+}
+
 func TestOutputsThatCannotBeUsed(t *testing.T) {
 	for output, want := range map[string]string{
 		`[]`:                     "not a JSON object",
@@ -303,7 +323,7 @@ func TestJobTimeLimit(t *testing.T) {
 	s := n.final()
 	require.Equal(t, quell.StatusFailure, s.Status)
 	require.Equal(t, "the job's time limit of 1s has passed", s.Reason)
-	require.Equal(t, "FAILURE FAILURE SKIPPED", deviceStatuses(s))
+	require.Equal(t, "INTERRUPTED INTERRUPTED SKIPPED", deviceStatuses(s))
 	require.Equal(t, "1", n.starts(), "only the recovery playbook")
 	require.Nil(t, s.Abort)
 }

@@ -28,9 +28,10 @@ type run struct {
 	news      atomic.Bool // there is some since it was last looked at
 }
 
-// enterAll gets hold of the runs that were begun: takes each over, starts it,
-// or bars it for ever where it must not start any more.
-func (r *runner) enterAll(ctx context.Context, step quell.Step) {
+// enterNext gets hold of the next of the runs that were begun: takes it over,
+// starts it, or bars it for ever where it must not start any more. Only of one
+// at a time: a start takes milliseconds, and many would keep an abort waiting.
+func (r *runner) enterNext(ctx context.Context, step quell.Step) {
 	for _, ref := range r.state.CurrentRuns() {
 		if r.runs[ref] != nil {
 			continue
@@ -41,14 +42,15 @@ func (r *runner) enterAll(ctx context.Context, step quell.Step) {
 				cause = k.Cause
 			}
 		}
-		if r.enter(ctx, ref, cause); !r.resting.IsZero() && time.Now().Before(r.resting) {
+		if r.enter(ctx, ref, cause) {
 			return
 		}
 	}
 }
 
-// enter gets hold of one run. bars is why it must not start any more, if so.
-func (r *runner) enter(ctx context.Context, ref quell.RunRef, bars quell.Cause) {
+// enter gets hold of one run. bars is why it must not start any more, if so. It
+// returns false where it has to wait for what is known of the run's device.
+func (r *runner) enter(ctx context.Context, ref quell.RunRef, bars quell.Cause) bool {
 	p, err := r.o.Processes.Adopt(r.id, ref.Name())
 	switch {
 	case err == nil:
@@ -66,14 +68,15 @@ func (r *runner) enter(ctx context.Context, ref quell.RunRef, bars quell.Cause) 
 	case bars != "":
 		r.bar(ref, quell.RunResult{NeverStarted: true, Killed: bars})
 	default:
-		r.start(ctx, ref)
+		return r.start(ctx, ref)
 	}
+	return true
 }
 
-func (r *runner) start(ctx context.Context, ref quell.RunRef) {
+func (r *runner) start(ctx context.Context, ref quell.RunRef) bool {
 	facts, ready, err := r.factsOf(ctx, ref)
 	if !ready {
-		return // they are being read
+		return false
 	}
 	var command process.Command
 	if err == nil {
@@ -83,11 +86,12 @@ func (r *runner) start(ctx context.Context, ref quell.RunRef) {
 		var p Run
 		if p, err = r.o.Processes.Start(r.id, ref.Name(), command); err == nil {
 			r.attach(ctx, ref, p)
-			return
+			return true
 		}
 	}
 	r.log.Error("a run could not be started", "run", ref.Name(), "error", err)
 	r.bar(ref, quell.RunResult{NeverStarted: true, Error: err.Error()})
+	return true
 }
 
 // bar ends a run that was begun and must not start any more, not even by a

@@ -165,7 +165,7 @@ func (r *runner) step(ctx context.Context) time.Time {
 	if now.Before(r.resting) {
 		return earlier(r.resting, until)
 	}
-	r.enterAll(ctx, step)
+	r.enterNext(ctx, step)
 	if r.pending == nil {
 		until = earlier(until, r.act(ctx, step, now))
 	}

@@ -183,7 +183,7 @@ func (p *page) statuses() {
 		{quell.PlaybookRunning, "its process has been started"},
 		{quell.PlaybookSuccess, "ended well, on one of its devices at least"},
 		{quell.PlaybookFailure, "ended badly (on all of its devices), could not start, or struck a time limit"},
-		{quell.PlaybookInterrupted, "was cut short by an abort, on one of its devices at least"},
+		{quell.PlaybookInterrupted, "was cut short by an abort or the job's time limit, on one of its devices at least"},
 		{quell.PlaybookSkipped, "never started, and never will"},
 	} {
 		p.row(code(string(s.status)), s.meaning)
