@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -148,7 +149,7 @@ func (d *daemon) wait() int {
 func eventually(t *testing.T, what string, check func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !check() {
 		if time.Now().After(deadline) {
@@ -245,24 +246,64 @@ type testJob struct {
 // start starts a job of the template test:<name>.
 func (c *cluster) start(name string) *testJob {
 	c.t.Helper()
-	return c.startWith(name, "", func(string) {})
+	return c.order(order{template: name})
 }
 
-// startWith also puts more into the input, once prepare has been at the folder.
-func (c *cluster) startWith(name, more string, prepare func(dir string)) *testJob {
+// order is what a job is started with.
+type order struct {
+	template string         // test:<template>
+	input    map[string]any // beside dir and secret
+	fabric   string         // its fabric_fq_name in the input
+	params   map[string]any
+	devices  []string // the device_list in params
+	query    string   // such as ?on_lock=fail
+	files    map[string]string
+	look     bool // the playbooks note their variables
+}
+
+// order starts a job.
+func (c *cluster) order(o order) *testJob {
 	c.t.Helper()
 	j := &testJob{cluster: c, dir: c.t.TempDir()}
-	prepare(j.dir)
-	code, body := c.call("POST", "/execute-job", fmt.Sprintf(
-		`{"job_template_fq_name": ["test", %q], "input": {"dir": %q, "secret": "pssst-%s"%s}}`, name, j.dir, name, more))
+	write(c.t, j.dir, o.files)
+	code, body := c.request(o, j.dir)
 	require.Equal(c.t, http.StatusOK, code, body)
+	j.id = newJobID(c.t, body)
+	c.t.Cleanup(j.sweep)
+	return j
+}
+
+func (c *cluster) request(o order, dir string) (code int, answer string) {
+	c.t.Helper()
+	input := map[string]any{"dir": dir, "secret": "pssst-" + o.template}
+	maps.Copy(input, o.input)
+	if o.fabric != "" {
+		input["fabric_fq_name"] = o.fabric
+	}
+	if o.look {
+		input["look"] = true
+	}
+	params := map[string]any{}
+	maps.Copy(params, o.params)
+	if o.devices != nil {
+		params["device_list"] = o.devices
+	}
+	body, err := json.Marshal(map[string]any{
+		"job_template_fq_name": []string{"test", o.template}, "input": input, "params": params,
+	})
+	require.NoError(c.t, err)
+	return c.call("POST", "/execute-job"+o.query, string(body))
+}
+
+// newJobID reads the answer to a request that makes a job.
+func newJobID(t *testing.T, body string) string {
+	t.Helper()
 	var answer struct {
 		ID string `json:"job_execution_id"`
 	}
-	require.NoError(c.t, json.Unmarshal([]byte(body), &answer))
-	j.id = answer.ID
-	c.t.Cleanup(j.sweep)
-	return j
+	require.NoError(t, json.Unmarshal([]byte(body), &answer), body)
+	require.NotEmpty(t, answer.ID)
+	return answer.ID
 }
 
 // sweep kills what a failed test has left of its job.
@@ -283,7 +324,23 @@ type view struct {
 	Node       string  `json:"node"`
 	Playbooks  []step  `json:"playbooks"`
 	Recovery   []step  `json:"recovery"`
-	Abort      *struct {
+	Devices    []struct {
+		ID      string `json:"device_id"`
+		Status  string `json:"status"`
+		Changed bool   `json:"changed"`
+		Error   string `json:"error"`
+	} `json:"devices"`
+	Warnings    []string        `json:"warnings"`
+	Output      json.RawMessage `json:"output"`
+	Transaction string          `json:"transaction_id"`
+	ResumedFrom string          `json:"resumed_from"`
+	ResumedAs   string          `json:"resumed_as"`
+	RerunOf     string          `json:"rerun_of"`
+	Locks       *struct {
+		Level  string `json:"level"`
+		Fabric string `json:"fabric"`
+	} `json:"locks"`
+	Abort *struct {
 		Mode        string `json:"mode"`
 		Source      string `json:"source"`
 		RequestedBy string `json:"requested_by"`
@@ -301,6 +358,9 @@ type step struct {
 	Status    string `json:"status"`
 	ExitCode  *int   `json:"exit_code"`
 	Signal    string `json:"signal"`
+	Error     string `json:"error"`
+	Try       int    `json:"try"`
+	From      string `json:"from"`
 	Leftovers []any  `json:"leftovers"`
 }
 
@@ -350,6 +410,48 @@ func (j *testJob) running(n int) *testJob {
 // finish lets the n-th step end.
 func (j *testJob) finish(n int) { j.touch("go-" + strconv.Itoa(n)) }
 
+// onDevices waits until device.yml runs on these (see its NAME).
+func (j *testJob) onDevices(names ...string) *testJob {
+	j.t.Helper()
+	for _, name := range names {
+		eventually(j.t, "a run on "+name, func() bool { return j.exists("ran-" + name) })
+	}
+	return j
+}
+
+// saw are the variables that a playbook of a job with input.look has noted.
+func (j *testJob) saw(file string) map[string]any {
+	j.t.Helper()
+	text, err := os.ReadFile(j.file(file))
+	require.NoError(j.t, err)
+	var vars map[string]any
+	require.NoError(j.t, json.Unmarshal(text, &vars), string(text))
+	return vars
+}
+
+// write makes files, each with its text.
+func write(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+}
+
+// deviceStatuses are those of a job's devices, in order.
+func (v view) deviceStatuses() []string {
+	var list []string
+	for _, d := range v.Devices {
+		list = append(list, d.Status)
+	}
+	return list
+}
+
+// locks are the locks that are held, with the jobs that hold them.
+func (c *cluster) locks() string {
+	c.t.Helper()
+	return c.etcdctl("get", "--prefix", "/locks/")
+}
+
 // abort posts an abort of this job and returns the result.
 func (j *testJob) abort(mode, query string) abortResult {
 	j.t.Helper()
@@ -365,21 +467,25 @@ func (j *testJob) abort(mode, query string) abortResult {
 }
 
 type abortResult struct {
-	ID      string `json:"job_execution_id"`
-	Outcome string `json:"outcome"`
-	Status  string `json:"status"`
-	Mode    string `json:"abort_mode"`
-	Final   bool   `json:"final"`
+	ID       string `json:"job_execution_id"`
+	Outcome  string `json:"outcome"`
+	Status   string `json:"status"`
+	Mode     string `json:"abort_mode"`
+	Final    bool   `json:"final"`
+	WaitsFor string `json:"waits_for"`
 }
 
-// nothingLeft checks the promise: no process of the job, no key that lives
-// only until it is final, no temp folder.
+// nothingLeft checks the promise: no process of the job, no lock and no other
+// key that lives only until it is final, no temp folder.
 func (j *testJob) nothingLeft() {
 	j.t.Helper()
 	require.Empty(j.t, j.processes(), "processes of the job")
-	require.Empty(j.t, j.etcdctl("get", "--prefix", "/active/"+j.id))
-	require.Empty(j.t, j.etcdctl("get", "--prefix", "/jobs/"+j.id+"/progress"))
-	require.NotContains(j.t, j.etcdctl("get", "--prefix", "--keys-only", "/nodes/"), j.id)
+	require.NotContains(j.t, j.locks(), j.id)
+	for _, key := range strings.Fields(j.etcdctl("get", "--prefix", "--keys-only", "/")) {
+		if strings.Contains(key, j.id) {
+			require.Regexp(j.t, "^/jobs/"+j.id+"/(spec|status|output|abort|resumed)$", key)
+		}
+	}
 	eventually(j.t, "the temp folder is gone", func() bool {
 		left, err := filepath.Glob(filepath.Join(os.TempDir(), "quell-"+j.id+"*"))
 		require.NoError(j.t, err)

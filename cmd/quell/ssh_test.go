@@ -18,10 +18,10 @@ func TestNoSSHMasterSurvives(t *testing.T) {
 	_, c := startDev(t, t.TempDir())
 	port := startSSHD(t)
 	start := func(t *testing.T) *testJob {
-		j := c.in(t).startWith("remote", fmt.Sprintf(`, "port": %d, "user": %q`, port.number, port.user), func(dir string) {
-			key, err := os.ReadFile(port.key)
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "key"), key, 0o600))
+		key, err := os.ReadFile(port.key)
+		require.NoError(t, err)
+		j := c.in(t).order(order{
+			template: "remote", input: map[string]any{"port": port.number, "user": port.user}, files: map[string]string{"key": string(key)},
 		})
 		j.running(0)
 		require.Contains(t, fmt.Sprint(j.processes()), "[mux]", "there is a master to be killed")
