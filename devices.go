@@ -174,6 +174,9 @@ func (s *State) again(p *PlaybookState) {
 		case letter == 's':
 			letters[i] = 'F'
 			d.Status, d.Error = PlaybookFailure, fmt.Sprintf("a repetition (retry_devices) was still asked for after %d of them", p.Try)
+			if p.Error == "" {
+				p.Error = fmt.Sprintf("device %s: %s", excerpt(d.ID), d.Error)
+			}
 		default:
 			letters[i] = upper(letter)
 		}
@@ -205,10 +208,10 @@ func (p *PlaybookState) close() {
 		p.Status = PlaybookFailure
 		p.Error = cut(fmt.Sprintf("it failed on all of its %d devices: %s", p.Failed, p.Error), maxReason)
 	case p.Failed > 0:
-		p.Status = PlaybookSuccess
+		p.Status, p.ExitCode, p.Signal = PlaybookSuccess, nil, ""
 		p.Error = cut(fmt.Sprintf("it failed on %d of %d devices: %s", p.Failed, total, p.Error), maxReason)
 	default:
-		p.Status, p.Error = PlaybookSuccess, ""
+		p.Status, p.Error, p.ExitCode, p.Signal = PlaybookSuccess, "", nil, ""
 	}
 	p.Letters, p.Runs = "", nil
 }

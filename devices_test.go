@@ -242,6 +242,10 @@ var deviceLives = map[string]struct {
 		workflow(jobLimit, eachUnabortable), "", found + "after 1h; on a ok; on b ok; ok",
 		began + "begin recovery-0, finish", "FAILURE - SIK|S: S S K",
 	},
+	"the job's limit while the last runs, which must not be interrupted": {
+		workflow(jobLimit, eachUnabortable, func(t *quell.Template) { t.Playbooks = t.Playbooks[1:2] }), "a,b", "place; after 1h; on a ok; on b ok",
+		"begin playbook-0-device-1 playbook-0-device-2, finish", "WARNING - S|K: S S",
+	},
 	"the job's limit is no recovery's": {
 		workflow(jobLimit), "", "place; fail; after 2h; ok",
 		"begin playbook-0, begin recovery-0, finish", "FAILURE - FKK|S: ",
@@ -320,6 +324,7 @@ func TestReasonsTellWhy(t *testing.T) {
 		"place; ok; ok":                                       "playbook each.yml failed: it runs once for each device, and the job has none: give params.device_list, or device_json in the output of an earlier playbook",
 		"fault playbook x.yml is missing; put graceful":       "playbook x.yml is missing",
 		"place; after 1h; dies; ok":                           "the job's time limit of 1h0m0s has passed",
+		"place; after 1h; ok; ok":                             "the job's time limit of 1h0m0s has passed",
 		found + "on b ok; put graceful; on a ok; on c ok; ok": "aborted (graceful) by way of etcdctl",
 	} {
 		spec := quell.Spec{ID: "x", Template: workflow(jobLimit)}

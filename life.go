@@ -100,6 +100,7 @@ func (s *State) Ended(run RunRef, r RunResult) {
 	if r.Error == "" {
 		r.Error = r.why()
 	}
+	r.Error = strings.Join(strings.Fields(r.Error), " ") // one line, in reasons and lists
 	p := s.Playbook(run)
 	p.Leftovers = someOf(append(slices.Clone(p.Leftovers), r.Leftovers...))
 	p.LeftoverCount += max(r.LeftoverCount, len(r.Leftovers))
@@ -115,6 +116,18 @@ func (s *State) Ended(run RunRef, r RunResult) {
 		}
 	}
 	s.recordDeath(run, r)
+	s.fit()
+}
+
+// FailPlaybook makes a failure of a playbook that has ended well on its
+// devices and cannot be gone on from.
+func (s *State) FailPlaybook(run RunRef, text string) {
+	if s.Status.Final() || s.Playbook(run).Status != PlaybookSuccess {
+		return
+	}
+	s.unshare()
+	p := s.Playbook(run)
+	p.Status, p.Error = PlaybookFailure, cut(text, maxReason)
 	s.fit()
 }
 

@@ -316,16 +316,13 @@ func (s *State) Heading() Status { return s.decide() }
 // decide returns the final status that the job is heading for, or "" while
 // its playbooks go on.
 func (s *State) decide() Status {
-	switch {
-	case s.Outcome != "":
+	if s.Outcome != "" {
 		return s.Outcome
-	case s.Fault != "":
-		return StatusFailure
 	}
 	pending := false
 	for _, p := range s.Playbooks {
 		switch {
-		case p.Status == PlaybookFailure:
+		case p.Status == PlaybookFailure, p.cutShort() && s.Fault != "":
 			return StatusFailure
 		case p.cutShort():
 			return StatusAborted
@@ -334,13 +331,17 @@ func (s *State) decide() Status {
 		}
 	}
 	switch {
+	case pending && s.Fault != "":
+		return StatusFailure
 	case pending && s.EarlyExit && !s.halfDone():
 	case pending && s.Abort.Pending():
 		return StatusAborted
 	case pending:
 		return ""
 	}
-	if len(s.Warnings) > 0 || slices.ContainsFunc(s.Devices, func(d Device) bool { return d.Status == PlaybookFailure }) {
+	// A fault that came when nothing was left but what must not be interrupted
+	// has kept nothing from being done.
+	if s.Fault != "" || len(s.Warnings) > 0 || slices.ContainsFunc(s.Devices, func(d Device) bool { return d.Status == PlaybookFailure }) {
 		return StatusWarning
 	}
 	return StatusSuccess

@@ -153,7 +153,11 @@ func (s *State) reason() string {
 	case StatusAborted:
 		return s.Abort.reason()
 	case StatusWarning:
-		return cut(strings.Join(append(s.failedDevices(), s.Warnings...), "; "), maxReason)
+		texts := append(s.failedDevices(), s.Warnings...)
+		if s.Fault != "" {
+			texts = append([]string{s.Fault + ", and all playbooks have ended well"}, texts...)
+		}
+		return cut(strings.Join(texts, "; "), maxReason)
 	}
 	return ""
 }

@@ -135,7 +135,7 @@ func (r *runner) takeOutput(ref quell.RunRef, result *quell.RunResult) {
 func (r *runner) afterEnd(ref quell.RunRef) {
 	if p := r.state.Playbook(ref); ref.Device > 0 && !ref.Recovery && p.EndedAt != nil {
 		if err := r.gather(ref.Index); err != nil {
-			r.state.Fail(fmt.Sprintf("playbook %s: %v", p.URI, err))
+			r.state.FailPlaybook(ref, err.Error())
 		}
 	}
 }
@@ -189,7 +189,7 @@ func (r *runner) merge(raw json.RawMessage, device string) error {
 			results[device] = members[outResults]
 			members[outResults], _ = json.Marshal(results) // of valid values
 		}
-		for _, own := range []string{outStatus, outMessage, outRetry, outDeviceJSON} {
+		for _, own := range []string{outStatus, outMessage, outEarlyExit, outRetry, outDeviceJSON} {
 			delete(members, own)
 		}
 	}

@@ -44,24 +44,12 @@ type factsRead struct {
 	err   error
 }
 
-// factsOf returns what is known of a run's device. ready is false while the
-// inventory is being asked.
+// factsOf returns what is known of a run's device: what device_json says and,
+// for what it does not say, the inventory. ready is false while that one is
+// being asked.
 func (r *runner) factsOf(ctx context.Context, ref quell.RunRef) (facts deviceFacts, ready bool, err error) {
 	if ref.Device == 0 {
 		return deviceFacts{}, true, nil
-	}
-	id := r.state.Devices[ref.Device-1].ID
-	if known, ok := r.outputs.devices[id]; ok {
-		facts.untrusted = map[string]any{}
-		for name, sources := range factNames {
-			for _, source := range sources {
-				if value := known[source]; value != nil && string(value) != "null" {
-					facts.untrusted[name] = value
-					break
-				}
-			}
-		}
-		return facts, true, nil
 	}
 	of := quell.RunRef{Recovery: ref.Recovery, Index: ref.Index}
 	if r.facts == nil || r.facts.of != of {
@@ -72,10 +60,26 @@ func (r *runner) factsOf(ctx context.Context, ref quell.RunRef) (facts deviceFac
 	default:
 		return facts, false, nil
 	}
-	if known, ok := r.facts.facts[id]; ok {
-		facts.trusted = known.Vars()
+	id := r.state.Devices[ref.Device-1].ID
+	facts.untrusted, facts.trusted = found(r.outputs.devices[id]), r.facts.facts[id].Vars()
+	for name := range facts.untrusted {
+		delete(facts.trusted, name)
 	}
 	return facts, true, r.facts.err
+}
+
+// found are the facts that device_json has of a device.
+func found(known map[string]json.RawMessage) map[string]any {
+	facts := map[string]any{}
+	for name, sources := range factNames {
+		for _, source := range sources {
+			if value := known[source]; value != nil && string(value) != "null" {
+				facts[name] = value
+				break
+			}
+		}
+	}
+	return facts
 }
 
 // readFacts begins to ask the inventory for all devices.
@@ -83,9 +87,7 @@ func (r *runner) readFacts(ctx context.Context, of quell.RunRef) {
 	r.stopFacts()
 	var ids []string
 	for _, d := range r.state.Devices {
-		if _, known := r.outputs.devices[d.ID]; !known {
-			ids = append(ids, d.ID)
-		}
+		ids = append(ids, d.ID)
 	}
 	ctx, cancel := context.WithTimeout(ctx, inventoryTime)
 	read := &factsRead{of: of, stop: cancel, ended: make(chan struct{})}
@@ -121,7 +123,15 @@ func (r *runner) vars(ref quell.RunRef, facts map[string]any) (map[string]any, e
 		return nil, fmt.Errorf("the job's input cannot be read: %w", err)
 	}
 	maps.Copy(input, r.outputs.all)
-	delete(input, outDeviceJSON) // it has a variable of its own
+	for _, name := range []string{outDeviceJSON, outStatus, outMessage, outEarlyExit, outRetry} {
+		// The first has a variable of its own, the others are of the run that
+		// gave them; a repetition sees for which devices it is.
+		if name != outRetry || ref.Try == 0 {
+			if _, given := r.outputs.all[name]; given {
+				delete(input, name)
+			}
+		}
+	}
 	vars := map[string]any{
 		"input":                 input,
 		"job_execution_id":      spec.ID,

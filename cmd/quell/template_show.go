@@ -59,6 +59,9 @@ func showTemplate(ctx context.Context, s *session) error {
 	if len(t.InputSchema) > 0 {
 		fmt.Fprintf(s.out, "\nIts input has to fit this JSON Schema:\n%s\n", indent(t.InputSchema))
 	}
+	if len(t.OutputSchema) > 0 {
+		fmt.Fprintf(s.out, "\nIts output should fit this JSON Schema (else the job is a WARNING):\n%s\n", indent(t.OutputSchema))
+	}
 	return nil
 }
 
@@ -80,6 +83,19 @@ func templateFacts(t quell.Template) [][2]string {
 	if t.Synchronous {
 		answers = "at the job's end"
 	}
+	var never []string
+	for _, c := range []struct {
+		runs *bool
+		end  string
+	}{{t.Recovery.OnFailure, "a failure"}, {t.Recovery.OnForce, "a force abort"}, {t.Recovery.OnGraceful, "a graceful abort"}} {
+		if c.runs != nil && !*c.runs {
+			never = append(never, c.end)
+		}
+	}
+	recovery := ""
+	if len(never) > 0 {
+		recovery = "not after " + strings.Join(never, ", ")
+	}
 	var labels []string
 	for _, name := range slices.Sorted(maps.Keys(t.NodeLabels)) {
 		labels = append(labels, name+"="+t.NodeLabels[name])
@@ -92,13 +108,14 @@ func templateFacts(t quell.Template) [][2]string {
 		{"Node labels", printable(strings.Join(labels, ","))},
 		{"Time limit", limit(t.Timeout)},
 		{"Queue limit", limit(t.QueueTimeout)},
+		{"Recovery", recovery},
 	}
 }
 
 func (s *session) playbookTable(heading string, playbooks []quell.Playbook) *table {
 	table := newTable(s.paint, "#", heading, "RUNS", "SHARE", "TIME LIMIT", "FORCE ABORT")
 	for i, p := range playbooks {
-		runs, share, limit, abort := "once", "equal", "none", "kills it"
+		runs, share, limit, abort := "once", "equal", "the agent's", "kills it"
 		if p.MultiDevice {
 			runs = "on each device"
 		}

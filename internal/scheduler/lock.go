@@ -105,20 +105,20 @@ func (c *claims) add(id string, w *wants) {
 	}
 }
 
-// blocks says in words which job is before this one, if one is. The text does
-// not tell whether that one has the lock already: it would have to be written
-// anew for every job in the queue whenever one ends.
-func (c *claims) blocks(id string, w *wants) (reason string, unknown bool) {
+// blocks says which job is before this one, and on what, if one is: whether it
+// has the lock already, or is to have it first. The words do not tell which: they
+// would have to be written anew for every job in the queue whenever one ends.
+func (c *claims) blocks(id string, w *wants) (before string, unknown bool) {
 	if len(w.locks) > 0 && c.unknown {
 		return "", true
 	}
 	for _, l := range w.locks {
-		before := c.first[l]
-		if before == "" {
-			before = c.held[l]
+		first := c.first[l]
+		if first == "" {
+			first = c.held[l]
 		}
-		if before != "" && before != id {
-			return fmt.Sprintf("waits for the end of job %s, which is before it on %s", before, l), false
+		if first != "" && first != id {
+			return fmt.Sprintf("job %s, which is before it on %s", first, l), false
 		}
 	}
 	return "", false
@@ -134,6 +134,6 @@ func (t *term) blockedNow(id string, w *wants, held map[quell.Lock]string) bool 
 		}
 		c.add(job.ID, t.wants[job.ID])
 	}
-	reason, unknown := c.blocks(id, w)
-	return reason != "" && !unknown
+	before, unknown := c.blocks(id, w)
+	return before != "" && !unknown
 }

@@ -228,17 +228,17 @@ func (t *term) consider(ctx context.Context, job quell.ActiveJob, room *room, cl
 	}
 	reason := ""
 	var node *quell.Node
-	blocked, unknown := claims.blocks(job.ID, w)
+	before, unknown := claims.blocks(job.ID, w)
 	switch {
 	case unknown: // an older job may want the same; it is being looked at
 		return
-	case blocked != "" && w.onLock == quell.OnLockFail:
+	case before != "" && w.onLock == quell.OnLockFail:
 		t.do(ctx, job.ID, func() error {
-			return t.failLocked(ctx, job.ID, w, "it "+blocked+", and was not to wait (on_lock=fail)")
+			return t.failLocked(ctx, job.ID, w, "it is not to wait (on_lock=fail) for "+before)
 		})
 		return
-	case blocked != "":
-		reason = blocked
+	case before != "":
+		reason = "waits for the end of " + before
 	default:
 		node, reason = room.take(w)
 	}
