@@ -183,6 +183,9 @@ func (s *State) again(p *PlaybookState) {
 	}
 	if p.Letters = string(letters); goOn {
 		p.Try, p.RetriesLeft = p.Try+1, p.RetriesLeft-1
+		if p.count("F") == 0 {
+			p.Error, p.ExitCode, p.Signal = "", nil, "" // those of a run that is made good
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package quell_test
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,10 @@ var deviceLives = map[string]struct {
 		workflow(), "", found + "on a retry=b,c; on b ok; on c ok; on b ok; on c ok; ok",
 		began + "begin playbook-1-device-3, begin playbook-1-device-2-try-1 playbook-1-device-3-try-1, begin playbook-2, finish",
 		"SUCCESS - SSS|K: S S S",
+	},
+	"a failure that a retry makes good, and another": {
+		workflow(), "", found + "on a fail; on b retry=a; on c ok; on a ok; ok",
+		began + "begin playbook-1-device-3, begin playbook-1-device-1-try-1, begin playbook-2, finish", "SUCCESS - SSS|K: S S S",
 	},
 	"retry too often": {
 		workflow(), "", found + "on a retry=a; on b ok; on c ok; on a retry=a; ok",
@@ -416,6 +421,22 @@ func TestSpecCheck(t *testing.T) {
 			s.Template.Concurrency = "fabric"
 			s.Input = []byte(`{"fabric_fq_name":"` + strings.Repeat("f", 257) + `"}`)
 		},
+		"or holds a '/'":       func(s *quell.Spec) { s.Params.TransactionID = "a/b" },
+		"holds a '/' or a con": func(s *quell.Spec) { s.Params.TransactionID = ".." },
+		"locks of 3001 devices": func(s *quell.Spec) {
+			s.Template.Concurrency = quell.ConcurrencyDevice
+			s.Params.DeviceList = nil
+			for i := range 3001 {
+				s.Params.DeviceList = append(s.Params.DeviceList, strconv.Itoa(i))
+			}
+		},
+		"names too long": func(s *quell.Spec) {
+			s.Template.Concurrency, s.Input = quell.ConcurrencyDevice, []byte(`{"fabric_fq_name":"`+strings.Repeat("ü", 100)+`"}`)
+			s.Params.DeviceList = manyIDs(400)
+		},
+		"template syntax":        func(s *quell.Spec) { s.Input = []byte(`{"a":[{"{{x}}":1}]}`) },
+		"Ansible's own":          func(s *quell.Spec) { s.Input = []byte(`{"__ansible_vault":1}`) },
+		"levels":                 func(s *quell.Spec) { s.Input = []byte(strings.Repeat(`{"a":`, 70) + "1" + strings.Repeat("}", 70)) },
 		"transaction_id or tran": func(s *quell.Spec) { s.Params.TransactionID = strings.Repeat("x", 2000) },
 	} {
 		bad := good

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -219,8 +221,8 @@ func NewState(spec Spec) State {
 }
 
 // Check says what is wrong with what a job is asked to do, if anything:
-// devices that are missing or are not names, a status that would not fit. The
-// input is not looked at.
+// devices that are missing or are not names, a status that would not fit, an
+// input that no playbook can be given.
 func (s Spec) Check() error {
 	if err := CheckDeviceIDs(s.Params.DeviceList); err != nil {
 		return err
@@ -237,6 +239,12 @@ func (s Spec) Check() error {
 		if len(text) > maxTransaction || !utf8.ValidString(text) {
 			return Errorf(CodeInvalid, "the transaction_id or transaction_descr %q is longer than %d bytes or no UTF-8", excerpt(text), maxTransaction)
 		}
+	}
+	if id := s.Params.TransactionID; id == "." || id == ".." || strings.ContainsFunc(id, func(r rune) bool { return unicode.IsControl(r) || r == '/' }) {
+		return Errorf(CodeInvalid, "the transaction_id %q is '.' or '..', or holds a '/' or a control character", excerpt(id))
+	}
+	if err := CheckVariables(s.Input); err != nil {
+		return Errorf(CodeInvalid, "the input cannot be handed to playbooks: %w", err)
 	}
 	return state.checkSize(state.Devices)
 }

@@ -2,6 +2,7 @@ package quell
 
 import (
 	"encoding/json"
+	"net/url"
 )
 
 // DefaultFabric is the fabric of a job whose input names none. Jobs without a
@@ -62,6 +63,32 @@ func newLockScope(spec Spec) *LockScope {
 			fabric = DefaultFabric
 		}
 		return &LockScope{Level: level, Fabric: fabric}
+	}
+	return nil
+}
+
+// Bounds of a job's locks: all are taken, and released, in one transaction of
+// etcd's, which bounds its operations and its size. A final transition has the
+// status and an output in it, too.
+const (
+	maxLocks     = 3000
+	maxLocksSize = 400 << 10 // bytes of what releases them
+)
+
+// checkLocks says whether the locks of these devices can be taken and released
+// at once.
+func (l *LockScope) checkLocks(devices []Device) error {
+	if l == nil || l.Level != ConcurrencyDevice {
+		return nil
+	}
+	size := 0
+	for _, d := range devices {
+		// The key is compared and deleted.
+		size += 100 + 2*(len("/locks/devices//")+len(url.PathEscape(l.Fabric))+len(url.PathEscape(d.ID)))
+	}
+	if len(devices) > maxLocks || size > maxLocksSize {
+		return Errorf(CodeTooLarge, "the locks of %d devices in fabric %s are too many (at most %d) or their names too long (%d bytes, at most %d): give it fewer devices",
+			len(devices), excerpt(l.Fabric), maxLocks, size, maxLocksSize)
 	}
 	return nil
 }

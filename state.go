@@ -106,6 +106,9 @@ const (
 // checkSize says whether a state with these devices fits its key whatever
 // comes of the job.
 func (s *State) checkSize(devices []Device) error {
+	if err := s.Locks.checkLocks(devices); err != nil {
+		return err
+	}
 	size := restOfState
 	for _, list := range [][]PlaybookState{s.Playbooks, s.Recovery} {
 		for _, p := range list {

@@ -38,7 +38,7 @@ func worstOn(t *testing.T, devices, main, recovery int, r quell.RunResult) {
 		return list
 	}
 	template := quell.Template{FQName: quell.FQName{"a"}, Playbooks: list(main), RecoveryPlaybooks: list(recovery), Concurrency: quell.ConcurrencyDevice}
-	spec := quell.Spec{ID: "x", Template: template, Input: []byte(`{"fabric_fq_name":"` + strings.Repeat("<", 256) + `"}`)}
+	spec := quell.Spec{ID: "x", Template: template, Input: []byte(`{"fabric_fq_name":"` + strings.Repeat("<", 256-236*min(devices, 1)) + `"}`)}
 	for i := range devices {
 		spec.Params.DeviceList = append(spec.Params.DeviceList, fmt.Sprintf("%036d", i))
 	}

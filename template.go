@@ -156,11 +156,18 @@ func (t Template) Check() error {
 			size += len(text)
 		}
 	}
+	if text, err := json.Marshal(t); err != nil || len(text) > MaxTemplateSize {
+		return Errorf(CodeTooLarge, "the job template %s has %d bytes: at most %d are stored", t.FQName, len(text), MaxTemplateSize)
+	}
 	if size > maxURIs {
 		return Errorf(CodeInvalid, "the job template %s: its playbook_uris have %d bytes together: at most %d", t.FQName, size, maxURIs)
 	}
 	return nil
 }
+
+// MaxTemplateSize bounds a stored template, in bytes: a job has a copy of it
+// beside its input.
+const MaxTemplateSize = MaxSpecSize / 2
 
 // These keep a job's status inside its 64 KiB.
 const (

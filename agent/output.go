@@ -214,6 +214,9 @@ func reportOf(raw json.RawMessage) (quell.Report, error) {
 	if err := json.Unmarshal(raw, &members); err != nil {
 		return report, fmt.Errorf("its output cannot be read: %w", err)
 	}
+	if err := quell.CheckVariables(raw); err != nil {
+		return report, fmt.Errorf("its output cannot be handed to other playbooks: %w", err)
+	}
 	message := textOf(members[outMessage])
 	if message == "" {
 		message = "its output says so"

@@ -83,7 +83,16 @@ func (s *Store) ResumeJob(ctx context.Context, spec quell.Spec, from quell.Job) 
 		if err != nil {
 			return 0, err
 		}
-		more.then = append(more.then, clientv3.OpPut(s.keys.output(spec.ID), output))
+		// Not with the rest: both may have a megabyte. An output without a
+		// job is nobody's.
+		key := s.keys.spec(spec.ID)
+		_, _, err = s.settle(ctx, transaction{
+			compares: []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", 0)},
+			then:     []clientv3.Op{clientv3.OpPut(s.keys.output(spec.ID), output)},
+		})
+		if err != nil {
+			return 0, err
+		}
 	}
 	return s.create(ctx, spec, state, more)
 }

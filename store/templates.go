@@ -37,8 +37,8 @@ func (s *Store) PutTemplate(ctx context.Context, t quell.Template) (int64, error
 	if err != nil {
 		return 0, err
 	}
-	if len(value) > quell.MaxSpecSize/2 {
-		return 0, quell.Errorf(quell.CodeTooLarge, "the job template %s has %d bytes: at most %d", t.FQName, len(value), quell.MaxSpecSize/2)
+	if len(value) > quell.MaxTemplateSize {
+		return 0, quell.Errorf(quell.CodeTooLarge, "the job template %s has %d bytes: at most %d", t.FQName, len(value), quell.MaxTemplateSize)
 	}
 	r := s.batch.commit(ctx, transaction{then: []clientv3.Op{clientv3.OpPut(key, value)}})
 	return r.revision, writeError(r.err)

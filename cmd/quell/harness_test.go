@@ -314,7 +314,14 @@ func (j *testJob) sweep() {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
+	left, _ := filepath.Glob(j.tempDirs())
+	for _, dir := range left {
+		_ = os.RemoveAll(dir)
+	}
 }
+
+// tempDirs is the pattern of the job's temp folders.
+func (j *testJob) tempDirs() string { return filepath.Join(os.TempDir(), "quell-"+j.id+"*") }
 
 // view is what the tests read of a job in the API.
 type view struct {
@@ -487,7 +494,7 @@ func (j *testJob) nothingLeft() {
 		}
 	}
 	eventually(j.t, "the temp folder is gone", func() bool {
-		left, err := filepath.Glob(filepath.Join(os.TempDir(), "quell-"+j.id+"*"))
+		left, err := filepath.Glob(j.tempDirs())
 		require.NoError(j.t, err)
 		return len(left) == 0
 	})

@@ -36,7 +36,7 @@ func (t *term) look(ctx context.Context, id string) error {
 		w.rules = job.Spec.Rules(t.Limits)
 		w.locks, w.onLock = job.State.WantedLocks(), job.Spec.OnLock
 		w.node, w.until = job.Spec.Template.NodeLabels, w.rules.QueuedUntil(job.Spec.CreatedAt)
-	case code != quell.CodeInternal && code != quell.CodeUnsupported:
+	case code != quell.CodeInternal && code != quell.CodeUnsupported && code != quell.CodeNotFound:
 		return err
 	}
 	t.change(func() { t.wants[id] = w })

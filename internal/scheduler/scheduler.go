@@ -230,8 +230,8 @@ func (t *term) consider(ctx context.Context, job quell.ActiveJob, room *room, cl
 	var node *quell.Node
 	before, unknown := claims.blocks(job.ID, w)
 	switch {
-	case unknown: // an older job may want the same; it is being looked at
-		return
+	case unknown: // it may want the same
+		reason = "waits for an older job that is being looked at"
 	case before != "" && w.onLock == quell.OnLockFail:
 		t.do(ctx, job.ID, func() error {
 			return t.failLocked(ctx, job.ID, w, "it is not to wait (on_lock=fail) for "+before)
