@@ -388,6 +388,33 @@ echo '{"_meta":{"hostvars":{"a":{"ansible_host":"10.0.0.1"}}}}'
 	})
 }
 
+// What device_json says goes first, and the inventory fills in the rest; but
+// no credentials for an address that the inventory does not know.
+func TestFactsFromBoth(t *testing.T) {
+	n := newNode(t)
+	n.inventory = filepath.Join(n.dir, "hosts")
+	n.write("hosts", "")
+	n.write("ansible-inventory", `#!/bin/sh
+echo '{"_meta":{"hostvars":{"a":{"device_management_ip":"10.0.0.1","device_password":"pw-a","vendor":"x"},"b":{"device_management_ip":"10.0.0.2","device_password":"pw-b"},"c":{"device_password":"pw-c"}}}}'
+`)
+	require.NoError(t, os.Chmod(filepath.Join(n.dir, "ansible-inventory"), 0o700))
+	spec := n.workflow(`cp "$VARS" $D/vars-$DEV`)
+	first := n.template(`echo '{"device_json":{"a":{"device_management_ip":"10.0.0.1","vendor":"y"},"b":{"device_management_ip":"6.6.6.6"},"c":{"device_management_ip":"10.0.0.3"}}}' >$QUELL_OUTPUT_FILE`)
+	spec.Template.Playbooks = append(first.Playbooks, spec.Template.Playbooks[0])
+	n.store.assignSpec(spec)
+	n.start()
+	require.Equal(t, quell.StatusSuccess, n.final().Status)
+	vars := func(device string) string {
+		text, err := os.ReadFile(filepath.Join(n.dir, "vars-"+device))
+		require.NoError(t, err)
+		return string(text)
+	}
+	require.Contains(t, vars("a"), `"device_password":"pw-a"`)
+	require.Contains(t, vars("a"), `"vendor":{"__ansible_unsafe":"y"}`)
+	require.NotContains(t, vars("b"), "pw-b")
+	require.Contains(t, vars("c"), `"device_password":"pw-c"`)
+}
+
 // A resumed job goes on where the earlier one was.
 func TestResumedJob(t *testing.T) {
 	n := newNode(t)

@@ -62,10 +62,22 @@ func (r *runner) factsOf(ctx context.Context, ref quell.RunRef) (facts deviceFac
 	}
 	id := r.state.Devices[ref.Device-1].ID
 	facts.untrusted, facts.trusted = found(r.outputs.devices[id]), r.facts.facts[id].Vars()
+	// Credentials go to the address that the operator knows, not to another
+	// that something which was found says is the device's.
+	if ip := facts.trusted["device_management_ip"]; ip != nil && facts.untrusted["device_management_ip"] != nil &&
+		encoded(ip) != encoded(facts.untrusted["device_management_ip"]) {
+		delete(facts.trusted, "device_username")
+		delete(facts.trusted, "device_password")
+	}
 	for name := range facts.untrusted {
 		delete(facts.trusted, name)
 	}
 	return facts, true, r.facts.err
+}
+
+func encoded(value any) string {
+	text, _ := json.Marshal(value) // what was decoded can be encoded
+	return string(text)
 }
 
 // found are the facts that device_json has of a device.

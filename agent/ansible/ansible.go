@@ -108,6 +108,9 @@ func New(o Options) (*Ansible, error) {
 	if err := checkPath(a.pluginDir); err != nil {
 		return nil, fmt.Errorf("the folder of the callback plugin: %w", err)
 	}
+	if err := os.RemoveAll(a.factsDir()); err != nil {
+		return nil, fmt.Errorf("remove what was left of the inventory: %w", err)
+	}
 	if err := writePlugin(a.pluginDir); err != nil {
 		return nil, fmt.Errorf("write the callback plugin: %w", err)
 	}

@@ -18,8 +18,9 @@ import (
 // maxInventory bounds what ansible-inventory may answer.
 const maxInventory = 64 << 20
 
-// DeviceFacts is what the operator's inventory says about a device, as the inventory has it: strings may be
-// templates, and values may be encrypted; nil is what it does not say. Its members belong into Playbook.Trusted.
+// DeviceFacts is what the operator's inventory says about a device, as the inventory has it: values may be encrypted, and
+// those with templates in them are templates that look them up for the device that device_id names; nil is what it does not
+// say. Its members belong into Playbook.Trusted.
 type DeviceFacts struct {
 	FQName       json.RawMessage // device_fqname, else device_name
 	ManagementIP json.RawMessage // device_management_ip, else ansible_host
@@ -83,7 +84,10 @@ func (a *Ansible) list(ctx context.Context) (_ []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	temp, err := os.MkdirTemp("", "quell-facts-")
+	if err := os.MkdirAll(a.factsDir(), 0o700); err != nil {
+		return nil, err
+	}
+	temp, err := os.MkdirTemp(a.factsDir(), "")
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +109,9 @@ func (a *Ansible) list(ctx context.Context) (_ []byte, err error) {
 	return out, err
 }
 
+// factsDir is where the temp folders of questions to the inventory are. New removes what a crash has left there.
+func (a *Ansible) factsDir() string { return a.pluginDir + "-facts" }
+
 // inventoryBinary finds the ansible-inventory that belongs to the ansible-playbook.
 func (a *Ansible) inventoryBinary() (string, error) {
 	const name = "ansible-inventory"
@@ -120,14 +127,11 @@ func (a *Ansible) inventoryBinary() (string, error) {
 	return exec.LookPath(name)
 }
 
-// lastError returns the line in which Ansible says what went wrong. What comes before and after it may quote files.
+// lastError returns the line in which Ansible says what went wrong. What else there is may quote files, or be what a
+// script says of itself.
 func lastError(stderr []byte) string {
 	lines := strings.FieldsFunc(strings.ToValidUTF8(string(stderr), "?"), func(r rune) bool { return r == '\n' || r == '\r' })
-	lines = slices.DeleteFunc(lines, func(s string) bool { return strings.TrimSpace(s) == "" })
-	if len(lines) == 0 {
-		return "it said nothing"
-	}
-	last := lines[len(lines)-1]
+	last := "it did not say why: run ansible-inventory --list on the node"
 	for _, line := range slices.Backward(lines) {
 		if strings.HasPrefix(line, "ERROR!") || strings.HasPrefix(line, "[ERROR]") {
 			last = line
@@ -198,8 +202,15 @@ func deviceFacts(vars []byte) (DeviceFacts, error) {
 		return DeviceFacts{}, err
 	}
 	first := func(names ...string) json.RawMessage {
-		for _, name := range names {
-			if value, ok := members[name]; ok && string(value) != "null" {
+		for i, name := range names {
+			value, ok := members[name]
+			switch {
+			case !ok || string(value) == "null":
+			case i > 0 && hasTemplate(string(value)):
+				// It is about the device, not about the host of the play that uses it. Under the fact's own name it
+				// cannot be looked up: what a run is given wins over the inventory there.
+				return json.RawMessage(`"{{ hostvars[device_id]['` + name + `'] }}"`)
+			default:
 				return value
 			}
 		}

@@ -42,9 +42,9 @@ func encrypt(t *testing.T, a *Ansible, path string) {
 	require.NoError(t, err, string(out))
 }
 
-func noTempLeft(t *testing.T) {
+func noTempLeft(t *testing.T, a *Ansible) {
 	t.Helper()
-	left, err := filepath.Glob(filepath.Join(os.TempDir(), "quell-facts-*"))
+	left, err := filepath.Glob(filepath.Join(a.factsDir(), "*"))
 	require.NoError(t, err)
 	require.Empty(t, left)
 }
@@ -82,7 +82,7 @@ all:
 			FQName: raw(`"leaf"`), Vendor: raw(`"Juniper"`), Family: raw(`["odd",1]`), Product: raw(`"from-group-vars"`), Username: raw(`"root"`),
 		},
 	}, got)
-	noTempLeft(t)
+	noTempLeft(t, a)
 
 	t.Run("hosts without variables", func(t *testing.T) {
 		a, err := New(Options{PlaybookDir: a.playbookDir, PluginDir: a.pluginDir, Inventory: "one,two"})
@@ -98,6 +98,19 @@ all:
 		require.NotNil(t, got)
 		require.Empty(t, got)
 	})
+}
+
+// A template in the inventory is about the device, also in a play for
+// localhost.
+func TestRealFactsOfTheDevice(t *testing.T) {
+	a := withInventory(t, "all:\n  vars: {ansible_host: \"{{ inventory_hostname }}.mgmt\", device_vendor: \"{{ maker }}\"}\n  hosts:\n    leaf1: {maker: Juniper}\n")
+	require.NoError(t, os.WriteFile(filepath.Join(a.playbookDir, "x.yml"), []byte(play("    - debug: {msg: \"{{ device_management_ip }} {{ playbook_input.vendor }}\"}\n")), 0o600))
+	facts, err := a.Facts(t.Context(), []string{"leaf1"})
+	require.NoError(t, err)
+	r := start(t, a, Playbook{URI: "x.yml", Vars: map[string]any{"device_id": "leaf1"}, Trusted: facts["leaf1"].Vars()})
+	code, log := r.wait()
+	require.Zero(t, code, log)
+	require.Contains(t, log, "leaf1.mgmt Juniper")
 }
 
 func TestRealFactsVault(t *testing.T) {
@@ -199,7 +212,7 @@ func TestRealFactsEnd(t *testing.T) {
 	for _, pid := range list {
 		require.Eventually(t, func() bool { return dead(t, pid) }, 5*time.Second, time.Millisecond, pid)
 	}
-	noTempLeft(t)
+	noTempLeft(t, a)
 
 	deadline, stop := context.WithTimeout(t.Context(), time.Second)
 	defer stop()
@@ -283,10 +296,10 @@ func TestCapture(t *testing.T) {
 
 func TestLastError(t *testing.T) {
 	tests := map[string]string{
-		"":                                    "it said nothing",
+		"":                                    "it did not say why: run ansible-inventory --list on the node",
 		"a\nERROR! b\x1b[31m\n\n password: x": "ERROR! b [31m",
 		"[WARNING]: a\n[ERROR]: b\r\n":        "[ERROR]: b",
-		"Traceback\nKeyError: 1\n\n":          "KeyError: 1",
+		"Traceback\nKeyError: 's3cret'\n\n":   "it did not say why: run ansible-inventory --list on the node",
 		"ERROR! " + strings.Repeat("ü", 400):  "ERROR! " + strings.Repeat("ü", 145) + "…",
 	}
 	for text, want := range tests {
