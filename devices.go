@@ -127,12 +127,10 @@ func (s *State) endedDevice(run RunRef, r RunResult) {
 	}
 	device := s.Devices[run.Device-1]
 	if status != PlaybookSuccess && status != PlaybookSkipped && p.Error == "" {
-		text := r.Error
-		if text == "" {
-			text = PlaybookState{Signal: r.Signal, ExitCode: &r.ExitCode}.failure()
+		p.Error = cut(fmt.Sprintf("device %s: %s", excerpt(device.ID), r.failure()), maxReason)
+		if !r.NeverStarted {
+			p.setExit(r)
 		}
-		p.Error = cut(fmt.Sprintf("device %s: %s", excerpt(device.ID), text), maxReason)
-		p.setExit(r)
 	}
 	if run.Recovery {
 		s.closeWhenDone(p, r.EndedAt)
@@ -142,10 +140,7 @@ func (s *State) endedDevice(run RunRef, r RunResult) {
 	d.Changed = d.Changed || r.Changed
 	d.Status, d.Error, d.Step = status, "", run.Index
 	if status == PlaybookFailure {
-		d.Error = cut(r.Error, maxDeviceError)
-		if d.Error == "" {
-			d.Error = PlaybookState{Signal: r.Signal, ExitCode: &r.ExitCode}.failure()
-		}
+		d.Error = cut(r.failure(), maxDeviceError)
 	}
 	for _, id := range r.Report.Retry {
 		if at := s.deviceIndex(id); at >= 0 && p.Letters[at] != '.' {
@@ -154,6 +149,18 @@ func (s *State) endedDevice(run RunRef, r RunResult) {
 	}
 	s.again(p)
 	s.closeWhenDone(p, r.EndedAt)
+}
+
+// failure says in words why a run failed.
+func (r RunResult) failure() string {
+	if r.Error != "" {
+		return r.Error
+	}
+	p := PlaybookState{Signal: r.Signal}
+	if !r.NeverStarted {
+		p.ExitCode = &r.ExitCode
+	}
+	return p.failure()
 }
 
 // again opens the next round of a playbook whose runs asked for a repetition
@@ -183,8 +190,10 @@ func (s *State) again(p *PlaybookState) {
 	}
 	if p.Letters = string(letters); goOn {
 		p.Try, p.RetriesLeft = p.Try+1, p.RetriesLeft-1
-		if p.count("F") == 0 {
-			p.Error, p.ExitCode, p.Signal = "", nil, "" // those of a run that is made good
+		// What is said so far may be of a run that is made good now.
+		p.Error, p.ExitCode, p.Signal = "", nil, ""
+		if first := strings.Index(p.Letters, "F"); first >= 0 {
+			p.Error = cut(fmt.Sprintf("device %s: %s", excerpt(s.Devices[first].ID), s.Devices[first].Error), maxReason)
 		}
 	}
 }

@@ -158,6 +158,15 @@ var deviceLives = map[string]struct {
 		began + "begin playbook-1-device-3, begin playbook-2, finish", "WARNING - SSS|K: S S S",
 	},
 
+	"a repetition counts, and not what came before": {
+		workflow(eachFirst, func(t *quell.Template) { t.Playbooks[0].MultiDevice = false }), "", "place; gives early warning=x retry=x; ok",
+		"begin playbook-0, begin playbook-0-try-1, finish", "SUCCESS - S|K: ",
+	},
+	"all locked in the middle, and no playbook on devices": {
+		workflow(byDevice, func(t *quell.Template) { t.Playbooks = []quell.Playbook{t.Playbooks[0], t.Playbooks[2]} }), "",
+		"locked a; place; gives devices=a; ok",
+		"begin playbook-0, lock [device a of fabric __DEFAULT__], begin recovery-0, finish", "FAILURE - SK|S: F",
+	},
 	"locked in the middle": {
 		workflow(byDevice), "a", "locked c; place; gives devices=a,b,c; on a ok; on b ok; ok",
 		"begin playbook-0, lock [device b of fabric __DEFAULT__ device c of fabric __DEFAULT__], begin playbook-1-device-1 playbook-1-device-2, begin playbook-2, finish",
@@ -165,7 +174,7 @@ var deviceLives = map[string]struct {
 	},
 	"all locked in the middle": {
 		workflow(byDevice), "", "locked a; place; gives devices=a; ok",
-		"begin playbook-0, lock [device a of fabric __DEFAULT__], pass playbook-1, begin recovery-0, finish", "FAILURE - SFK|S: F",
+		"begin playbook-0, lock [device a of fabric __DEFAULT__], begin recovery-0, finish", "FAILURE - SKK|S: F",
 	},
 
 	"graceful with half of the devices done": {
@@ -322,15 +331,16 @@ func TestDeviceLives(t *testing.T) {
 
 func TestReasonsTellWhy(t *testing.T) {
 	for events, want := range map[string]string{
-		found + "on a fail; on b ok; on c ok; ok":             "1 of 3 devices failed (a: exit code 2)",
-		"place; gives warning=old; on a ok; on b ok; ok":      "old",
-		found + "on a fail; on b fail; on c fail; ok":         "playbook each.yml failed: it failed on all of its 3 devices: device a: exit code 2",
-		"place; gives failure=full; ok":                       "playbook find.yml failed: full",
-		"place; ok; ok":                                       "playbook each.yml failed: it runs once for each device, and the job has none: give params.device_list, or device_json in the output of an earlier playbook",
-		"fault playbook x.yml is missing; put graceful":       "playbook x.yml is missing",
-		"place; after 1h; dies; ok":                           "the job's time limit of 1h0m0s has passed",
-		"place; after 1h; ok; ok":                             "the job's time limit of 1h0m0s has passed",
-		found + "on b ok; put graceful; on a ok; on c ok; ok": "aborted (graceful) by way of etcdctl",
+		found + "on a fail; on b ok; on c ok; ok":                            "1 of 3 devices failed (a: exit code 2)",
+		"place; gives warning=old; on a ok; on b ok; ok":                     "old",
+		found + "on a fail; on b fail; on c fail; ok":                        "playbook each.yml failed: it failed on all of its 3 devices: device a: exit code 2",
+		"place; gives failure=full; ok":                                      "playbook find.yml failed: full",
+		"place; ok; ok":                                                      "playbook each.yml failed: it runs once for each device, and the job has none: give params.device_list, or device_json in the output of an earlier playbook",
+		"fault playbook x.yml is missing; put graceful":                      "playbook x.yml is missing",
+		"place; after 1h; dies; ok":                                          "the job's time limit of 1h0m0s has passed",
+		found + "on a retry=a,b; on b fail; on c fail; on a ok; on b ok; ok": "1 of 3 devices failed (c: exit code 2)",
+		"place; after 1h; ok; ok":                                            "the job's time limit of 1h0m0s has passed",
+		found + "on b ok; put graceful; on a ok; on c ok; ok":                "aborted (graceful) by way of etcdctl",
 	} {
 		spec := quell.Spec{ID: "x", Template: workflow(jobLimit)}
 		if strings.Contains(events, "warning") {
@@ -339,6 +349,37 @@ func TestReasonsTellWhy(t *testing.T) {
 		o := live(newOwnerOf(t, spec, quell.Limits{MaxDevices: 3}), events)
 		assert.Equal(t, want, o.state.Reason, events)
 	}
+}
+
+// TestErrorsOfDevices: what a playbook says is of a device that failed, and a
+// run that never started has no exit.
+func TestErrorsOfDevices(t *testing.T) {
+	spec := quell.Spec{ID: "x", Template: workflow(eachFirst), Params: quell.Params{DeviceList: []string{"a", "b"}}}
+	o := live(newOwnerOf(t, spec, quell.Limits{MaxDevices: 2}), "place")
+	runs := o.state.CurrentRuns()
+	o.state.Ended(runs[0], quell.RunResult{ExitCode: 2, Report: quell.Report{Retry: []string{"a"}}, StartedAt: t0, EndedAt: t0})
+	o.state.Ended(runs[1], quell.RunResult{NeverStarted: true, Error: "no\nspace", EndedAt: t0})
+	live(o, "on a ok")
+	assert.Equal(t, "it failed on 1 of 2 devices: device b: no space", o.state.Playbooks[0].Error)
+	assert.Nil(t, o.state.Playbooks[0].ExitCode)
+
+	o = live(newOwnerOf(t, spec, quell.Limits{MaxDevices: 2}), "place")
+	for _, run := range o.state.CurrentRuns() {
+		o.state.Ended(run, quell.RunResult{NeverStarted: true, EndedAt: t0})
+	}
+	assert.Nil(t, o.state.Playbooks[0].ExitCode)
+	assert.Equal(t, "it never started", o.state.Devices[0].Error)
+}
+
+// TestSurvivorsOfALimit: a tree that cannot be killed for its limit shows.
+func TestSurvivorsOfALimit(t *testing.T) {
+	o := live(newOwner(t, template(timeout, noRecovery)), "place; after 10m")
+	o.state.Survived([]quell.Process{{PID: 7, Command: "cp", State: "D"}}, o.now)
+	o.react()
+	assert.Equal(t, "1 processes were killed and are not dead yet, such as cp (pid 7, state D)", o.state.Reason)
+	o.tell("dies")
+	assert.Empty(t, o.state.Survivors)
+	assert.Equal(t, "playbook a.yml failed: its time limit had passed", o.state.Reason)
 }
 
 // TestForceSaysWhatItWaitsFor: at once, for each run in progress.

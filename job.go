@@ -81,6 +81,9 @@ type State struct {
 	// Fault is why the job cannot go on where no playbook's end says it: a
 	// time limit, a playbook that is missing. What runs then is killed.
 	Fault string `json:"fault,omitempty"`
+	// Survivors are what the kill for a time limit or a fault has not brought
+	// down yet; those of an abort's kill are in its record.
+	Survivors []Process `json:"survivors,omitempty"`
 	// EarlyExit: a playbook's output asks to end the job well after it.
 	EarlyExit bool `json:"early_exit,omitempty"`
 	// Warnings are why a job that ends well ends as WARNING.
@@ -108,8 +111,9 @@ type PlaybookState struct {
 	ExitCode *int           `json:"exit_code,omitempty"`
 	Signal   string         `json:"signal,omitempty"` // such as KILL
 	Error    string         `json:"error,omitempty"`
-	// MultiDevice: there is a run for each device, and ExitCode, Signal and
-	// Error are those of the first that failed.
+	// MultiDevice: there is a run for each device. While it goes on, ExitCode,
+	// Signal and Error are those of the first that failed; Error says so in
+	// the end, too.
 	MultiDevice bool `json:"multi_device,omitempty"`
 	Unabortable bool `json:"unabortable,omitempty"`
 	// Try counts the repetitions that the playbook's output asked for, and

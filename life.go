@@ -50,7 +50,7 @@ func (s *State) enter(run RunRef, now time.Time) {
 		return
 	}
 	if s.Outcome == "" {
-		s.Outcome = s.decide()
+		s.Outcome = s.Heading()
 		s.Reason = s.reason()
 		s.closePlaybooks(now)
 	}
@@ -79,14 +79,19 @@ func (s *State) Started(run RunRef, at time.Time) {
 // Survived records what the kills of the current runs have not brought down
 // yet. signalledAt may be zero where it is not known.
 func (s *State) Survived(survivors []Process, signalledAt time.Time) {
-	if s.Status.Final() || !s.Abort.Pending() {
+	if s.Status.Final() {
 		return
 	}
 	s.unshare()
-	s.Abort.Survivors = someOf(survivors)
-	if !signalledAt.IsZero() {
-		s.Abort.SignalledAt = &signalledAt
+	if s.Survivors = nil; s.Abort.Pending() {
+		s.Abort.Survivors = someOf(survivors)
+		if !signalledAt.IsZero() {
+			s.Abort.SignalledAt = &signalledAt
+		}
+	} else if len(survivors) > 0 {
+		s.Survivors = someOf(survivors)
 	}
+	s.tellHoldUp()
 	s.fit()
 }
 
@@ -102,6 +107,8 @@ func (s *State) Ended(run RunRef, r RunResult) {
 	}
 	r.Error = strings.Join(strings.Fields(r.Error), " ") // one line, in reasons and lists
 	p := s.Playbook(run)
+	// What a run says that is repeated counts for nothing yet.
+	repeated := len(r.Report.Retry) > 0 && p.RetriesLeft > 0
 	p.Leftovers = someOf(append(slices.Clone(p.Leftovers), r.Leftovers...))
 	p.LeftoverCount += max(r.LeftoverCount, len(r.Leftovers))
 	if run.Device > 0 {
@@ -109,12 +116,13 @@ func (s *State) Ended(run RunRef, r RunResult) {
 	} else {
 		s.endedPlaybook(run, r)
 	}
-	if !run.Recovery {
+	if !run.Recovery && !repeated {
 		s.EarlyExit = s.EarlyExit || r.Report.EarlyExit && r.Status() == PlaybookSuccess
 		if w := r.Report.Warning; w != "" {
 			s.warn(w)
 		}
 	}
+	s.Survivors = nil // those of other runs are told anew
 	s.recordDeath(run, r)
 	s.fit()
 }
@@ -214,7 +222,7 @@ func (r RunResult) Status() PlaybookStatus {
 
 // Finish makes the state final. It does nothing where the job cannot end yet.
 func (s *State) Finish(now time.Time) {
-	outcome := s.decide()
+	outcome := s.Heading()
 	if _, running := s.Current(); running || outcome == "" || s.Status.Final() {
 		return
 	}

@@ -3,6 +3,8 @@ package quell
 import (
 	"encoding/json"
 	"net/url"
+	"slices"
+	"strings"
 )
 
 // DefaultFabric is the fabric of a job whose input names none. Jobs without a
@@ -142,6 +144,10 @@ func (s *State) Locked(holders map[string]string) {
 			d.Status, d.Error = PlaybookFailure, "it is locked by job "+holder
 			d.Step = max(0, s.firstPending(s.Playbooks))
 		}
+	}
+	left := func(d Device) bool { return d.Status != PlaybookFailure && !d.Gone }
+	if len(s.Devices) > 0 && !slices.ContainsFunc(s.Devices, left) && s.Fault == "" {
+		s.Fault = cut("no device is left: "+strings.Join(s.failedDevices(), ""), maxReason)
 	}
 	s.fit()
 }

@@ -150,9 +150,7 @@ func (s *State) Observe(in Effective, now time.Time) bool {
 	if s.Status == StatusAborting && !s.Abort.Pending() {
 		s.Status, changed = StatusInProgress, true
 	}
-	if s.Outcome == "" && (s.Status == StatusInProgress || s.Status == StatusAborting) && s.Reason != s.waits() {
-		s.Reason, changed = s.waits(), true
-	}
+	changed = s.tellHoldUp() || changed
 	if changed {
 		s.fit()
 	}
@@ -181,10 +179,26 @@ func (p PlaybookState) cutShort() bool {
 	return p.Status == PlaybookInterrupted || p.Status == PlaybookSkipped || p.count("I")+p.count("K") > 0
 }
 
-// waits says what a force abort waits for, if it does: a playbook that must
-// not be interrupted.
-func (s *State) waits() string {
-	if !s.forced() {
+// tellHoldUp keeps the reason of a job that is in progress true, and says
+// whether that changed it.
+func (s *State) tellHoldUp() bool {
+	was := s.Reason
+	if s.Outcome == "" && (s.Status == StatusInProgress || s.Status == StatusAborting) {
+		s.Reason = s.holdUp()
+	}
+	return s.Reason != was
+}
+
+// holdUp says why a job that is to end does not, if so: a playbook that must
+// not be interrupted, or what a kill has not brought down. Under an abort the
+// record has the latter.
+func (s *State) holdUp() string {
+	switch {
+	case len(s.Survivors) > 0:
+		first := s.Survivors[0]
+		return fmt.Sprintf("%d processes were killed and are not dead yet, such as %s (pid %d, state %s)",
+			len(s.Survivors), first.Command, first.PID, first.State)
+	case !s.forced():
 		return ""
 	}
 	return s.WaitsFor(s.Abort.Intent())
@@ -242,7 +256,7 @@ func (s *State) Next(r Rules, now time.Time) Step {
 		}
 		return step
 	}
-	outcome := s.decide()
+	outcome := s.Heading()
 	switch {
 	case outcome == "" && s.Status == StatusQueued:
 		return Step{Action: ActPlace}
@@ -311,11 +325,7 @@ func (s *State) Bars(run RunRef) Cause {
 
 // Heading returns the final status that the job is heading for, or "" while
 // its playbooks go on.
-func (s *State) Heading() Status { return s.decide() }
-
-// decide returns the final status that the job is heading for, or "" while
-// its playbooks go on.
-func (s *State) decide() Status {
+func (s *State) Heading() Status {
 	if s.Outcome != "" {
 		return s.Outcome
 	}

@@ -60,7 +60,8 @@ func ResumedState(spec Spec, from Job) (State, error) {
 // resumeDevices opens a playbook that runs once for each device for those
 // with which it was not done.
 func (s *State) resumeDevices(p *PlaybookState, old PlaybookState, id string) error {
-	if old.BegunAt == nil || len(s.Devices) == 0 {
+	// One that was resumed and ended before it began anew has counts as well.
+	if old.BegunAt == nil && old.Succeeded+old.Failed == 0 || len(s.Devices) == 0 {
 		return nil // it had not begun: it opens like any other
 	}
 	letters, left := make([]byte, len(s.Devices)), false

@@ -113,6 +113,24 @@ func TestResumeRefused(t *testing.T) {
 	})
 }
 
+// TestResumedTwice: devices that were done are, whatever became of the job that
+// was to go on with the others.
+func TestResumedTwice(t *testing.T) {
+	spec := quell.Spec{ID: "1", Template: workflow(eachFirst), Params: quell.Params{DeviceList: []string{"a", "b"}}}
+	first := live(newOwnerOf(t, spec, quell.Limits{MaxDevices: 2}), "place; on a ok; put force; on b dies; ok")
+	second := newOwnerOf(t, spec, quell.Limits{MaxDevices: 2})
+	var err error
+	second.state, err = quell.ResumedState(spec, quell.Job{Spec: spec, State: first.state})
+	require.NoError(t, err)
+	live(second, "put force")
+	require.Equal(t, quell.StatusAborted, second.state.Status)
+	third := newOwnerOf(t, spec, quell.Limits{MaxDevices: 2})
+	third.state, err = quell.ResumedState(spec, quell.Job{Spec: spec, State: second.state})
+	require.NoError(t, err)
+	live(third, "place; on b ok")
+	assert.Equal(t, "begin playbook-0-device-2, finish", strings.Join(third.trace, ", "))
+}
+
 // TestResumedAbortedInTheQueue: what the earlier job had started is nothing
 // that this one could recover.
 func TestResumedAbortedInTheQueue(t *testing.T) {

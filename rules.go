@@ -23,8 +23,8 @@ const MaxDevicesAtOnce = 50
 type Rules struct {
 	Template Template
 	Limits
-	// playbook is the request's own limit, which a playbook's own in the
-	// template does not win over.
+	// requested is the request's limit of a playbook, which one in the template
+	// does not win over.
 	requested time.Duration
 }
 
@@ -100,7 +100,7 @@ func (s *State) Expire(r Rules, now time.Time) bool {
 	if s.Status.Final() || until.IsZero() || now.Before(until) || s.AbortTookEffect() || s.forced() {
 		return false
 	}
-	if outcome := s.decide(); outcome != "" { // all is done but the end
+	if outcome := s.Heading(); outcome != "" { // all is done but the end
 		if _, running := s.Current(); !running {
 			return false
 		}

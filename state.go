@@ -91,6 +91,7 @@ func (s *State) fit() {
 			a.Reason, a.Error, a.RequestedBy = cut(a.Reason, maxName), cut(a.Error, maxName), cut(a.RequestedBy, maxName)
 		})
 	}
+	give(&s.Survivors, func() { s.Survivors = s.Survivors[:min(1, len(s.Survivors))] })
 	give(&s.Reason, func() { s.Reason = cut(s.Reason, maxName) })
 	give(&s.Fault, func() { s.Fault = cut(s.Fault, maxName) })
 }
@@ -143,7 +144,7 @@ func someOf(list []Process) []Process {
 
 // reason tells in words why the job ends as it does.
 func (s *State) reason() string {
-	switch s.decide() {
+	switch s.Heading() {
 	case StatusFailure:
 		if s.Fault != "" {
 			return s.Fault
