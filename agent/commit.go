@@ -95,6 +95,12 @@ func (r *runner) committed(ctx context.Context, result commitResult) {
 		// What was observed since came too late.
 		*r.state = c.state
 		r.finished()
+	case result.err == nil && c.state.Outcome != "" && r.state.Outcome == "":
+		// It has decided how the job ends: what was observed since, while
+		// nothing ran, comes on top of that.
+		r.job.StateRevision = result.revision
+		*r.state = c.state
+		r.observe(r.intents, time.Now().UTC())
 	case result.err == nil:
 		r.job.StateRevision = result.revision
 		c.apply(r.state)

@@ -415,6 +415,56 @@ echo '{"_meta":{"hostvars":{"a":{"device_management_ip":"10.0.0.1","device_passw
 	require.Contains(t, vars("c"), `"device_password":"pw-c"`)
 }
 
+// A device of which something is known runs without an inventory that cannot be
+// read; one of which nothing is known does not.
+func TestFactsOfABrokenInventory(t *testing.T) {
+	n := newNode(t)
+	n.inventory = filepath.Join(n.dir, "hosts")
+	n.write("hosts", "")
+	n.write("ansible-inventory", "#!/bin/sh\nexit 1\n")
+	require.NoError(t, os.Chmod(filepath.Join(n.dir, "ansible-inventory"), 0o700))
+	spec := n.workflow("true")
+	first := n.template(`echo '{"device_json":{"known":{"device_management_ip":"10.0.0.1"},"unknown":{}}}' >$QUELL_OUTPUT_FILE`)
+	spec.Template.Playbooks = append(first.Playbooks, spec.Template.Playbooks[0])
+	n.store.assignSpec(spec)
+	n.start()
+	s := n.final()
+	require.Equal(t, quell.StatusWarning, s.Status)
+	require.Equal(t, "SUCCESS FAILURE", deviceStatuses(s))
+	require.Contains(t, s.Devices[1].Error, "inventory")
+	require.Contains(t, s.Reason, "inventory")
+}
+
+// A null gives nothing back, and takes nothing either.
+func TestNullOutputs(t *testing.T) {
+	n := newNode(t)
+	spec := n.workflow(`cp "$VARS" $D/vars-$DEV`)
+	first := n.template(`echo '{"device_json":{"a":{"device_password":"pssst"}}}' >$QUELL_OUTPUT_FILE`,
+		`echo '{"device_json":null,"retry_devices":null,"status":null}' >$QUELL_OUTPUT_FILE`)
+	spec.Template.Playbooks = append(first.Playbooks, spec.Template.Playbooks[0])
+	n.store.assignSpec(spec)
+	n.start()
+	require.Equal(t, quell.StatusSuccess, n.final().Status)
+	text, err := os.ReadFile(filepath.Join(n.dir, "vars-a"))
+	require.NoError(t, err)
+	require.Contains(t, string(text), "pssst")
+	require.JSONEq(t, `{"device_json":{"a":{}}}`, string(n.store.job(job1).Output))
+}
+
+// The runs of a job that an earlier release began keep their place in its log.
+func TestLogOfAnEarlierRelease(t *testing.T) {
+	n := newNode(t)
+	n.store.assign(job1, n.template("echo one", gated, "echo three"))
+	n.start()
+	n.eventually("the second runs", func() bool { return n.starts() == "01" })
+	n.stop()
+	require.NoError(t, os.Remove(filepath.Join(RunsDir(n.data), job1, orderFile)))
+	n.start()
+	n.write("go", "")
+	require.Equal(t, quell.StatusSuccess, n.final().Status)
+	require.Equal(t, "==> playbook-0 <==\none\n==> playbook-1 <==\n==> playbook-2 <==\nthree\n", n.log1(""))
+}
+
 // A resumed job goes on where the earlier one was.
 func TestResumedJob(t *testing.T) {
 	n := newNode(t)

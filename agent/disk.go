@@ -66,13 +66,29 @@ func logRuns(dataDir, job string) ([]string, error) {
 // listInLog gives a run its place in the job's log. It may be repeated.
 func (r *runner) listInLog(ref quell.RunRef) {
 	path := filepath.Join(RunsDir(r.o.DataDir), r.id, orderFile)
-	listed, _ := os.ReadFile(path) // where it cannot be read, it cannot be written either
+	listed, err := os.ReadFile(path)
 	if slices.Contains(strings.Split(string(listed), "\n"), ref.Name()) {
 		return
 	}
+	var text strings.Builder
+	switch {
+	case errors.Is(err, os.ErrNotExist): // the runs that an earlier release has made go first
+		before, _ := runsOf(r.o.DataDir, r.id) // without the folder nothing can be written either
+		for _, name := range before {
+			if name == ref.Name() {
+				break
+			}
+			if strings.Count(name, "-") == 1 { // it knew no other
+				text.WriteString(name + "\n")
+			}
+		}
+	case len(listed) > 0 && listed[len(listed)-1] != '\n': // a crash has cut a line
+		text.WriteString("\n")
+	}
+	text.WriteString(ref.Name() + "\n")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err == nil {
-		_, err = f.WriteString(ref.Name() + "\n")
+		_, err = f.WriteString(text.String())
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {

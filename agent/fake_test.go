@@ -30,6 +30,7 @@ type fakeStore struct {
 	progress []time.Time
 	latest   quell.Progress
 
+	lockTrouble func() error // what TakeLocks fails with first
 	// before and after are called around every transition, without the lock.
 	before func(ctx context.Context, t quell.Transition) error
 	after  func(t quell.Transition)
@@ -252,6 +253,11 @@ func (f *fakeStore) assignState(spec quell.Spec, s quell.State, output json.RawM
 
 // TakeLocks demands that the locks stand in the stored status.
 func (f *fakeStore) TakeLocks(_ context.Context, id string, token int64, locks []quell.Lock) (map[string]string, error) {
+	if f.lockTrouble != nil {
+		if err := f.lockTrouble(); err != nil {
+			return nil, err
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	j := f.jobs[id]

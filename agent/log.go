@@ -14,8 +14,8 @@ import (
 )
 
 // jobLog is the output of a job's runs as one text: each run's behind a line
-// that names it, in the order in which they began. The text only grows, at its
-// end: a run begins when the one before is dead. It is read where it lies.
+// that names it, in their order (see logRuns). The text only grows, at its end:
+// what stands before a run is complete. It is read where it lies.
 type jobLog struct {
 	only  string // the one run that is wanted, as it is; empty: all of them
 	parts []logPart

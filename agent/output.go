@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ const (
 type outputs struct {
 	all     map[string]json.RawMessage
 	devices map[string]map[string]json.RawMessage // device_json, by the device
+	shown   json.RawMessage                       // device_json as it is stored
 	changed bool                                  // it is not stored yet
 }
 
@@ -44,11 +46,20 @@ func (r *runner) readOutputs(stored json.RawMessage) outputs {
 		r.log.Error("the job's output cannot be read; it is begun anew")
 		o.all = map[string]json.RawMessage{}
 	}
-	if whole, err := os.ReadFile(r.deviceFile()); err == nil && json.Valid(whole) {
-		o.all[outDeviceJSON] = whole
+	whole := o.all[outDeviceJSON]
+	if text, err := os.ReadFile(r.deviceFile()); err == nil && json.Valid(text) {
+		whole = text
 	}
-	_, o.devices, _ = devicesOf(o.all[outDeviceJSON]) // it was checked when it came
+	if whole != nil {
+		o.setDevices(whole)
+	}
 	return o
+}
+
+// setDevices takes a device_json that was checked when it came.
+func (o *outputs) setDevices(whole json.RawMessage) {
+	_, o.devices, _ = devicesOf(whole)
+	o.all[outDeviceJSON], o.shown = whole, withoutSecrets(whole)
 }
 
 // deviceFile keeps device_json whole: it may hold passwords, which whoever may
@@ -70,8 +81,8 @@ func (o *outputs) toStore() json.RawMessage {
 
 func (o *outputs) encode() json.RawMessage {
 	all := maps.Clone(o.all)
-	if all[outDeviceJSON] != nil {
-		all[outDeviceJSON] = withoutSecrets(all[outDeviceJSON])
+	if o.shown != nil {
+		all[outDeviceJSON] = o.shown
 	}
 	text, err := json.Marshal(all)
 	if err != nil {
@@ -84,34 +95,37 @@ func (o *outputs) encode() json.RawMessage {
 var secretNames = []string{"password", "passwd", "secret", "private_key", "community", "token"}
 
 // withoutSecrets leaves out what nobody who may read jobs is to see.
-func withoutSecrets(value json.RawMessage) json.RawMessage {
-	var members map[string]json.RawMessage
-	var items []json.RawMessage
-	var kept any
-	switch {
-	case json.Unmarshal(value, &members) == nil && members != nil:
-		for name, inner := range members {
-			lower := strings.ToLower(name)
-			if slices.ContainsFunc(secretNames, func(s string) bool { return strings.Contains(lower, s) }) {
-				delete(members, name)
-				continue
-			}
-			members[name] = withoutSecrets(inner)
-		}
-		kept = members
-	case json.Unmarshal(value, &items) == nil && items != nil:
-		for i, item := range items {
-			items[i] = withoutSecrets(item)
-		}
-		kept = items
-	default:
-		return value
+func withoutSecrets(whole json.RawMessage) json.RawMessage {
+	decoder := json.NewDecoder(bytes.NewReader(whole))
+	decoder.UseNumber()
+	var value any
+	if decoder.Decode(&value) != nil {
+		return json.RawMessage("null")
 	}
-	text, err := json.Marshal(kept)
+	strip(value)
+	text, err := json.Marshal(value)
 	if err != nil {
 		return json.RawMessage("null")
 	}
 	return text
+}
+
+func strip(value any) {
+	switch v := value.(type) {
+	case []any:
+		for _, item := range v {
+			strip(item)
+		}
+	case map[string]any:
+		for name, inner := range v {
+			lower := strings.ToLower(name)
+			if slices.ContainsFunc(secretNames, func(s string) bool { return strings.Contains(lower, s) }) {
+				delete(v, name)
+				continue
+			}
+			strip(inner)
+		}
+	}
 }
 
 // takeOutput reads what a run that has ended gave back into its result.
@@ -124,7 +138,7 @@ func (r *runner) takeOutput(ref quell.RunRef, result *quell.RunResult) {
 		result.Report, err = reportOf(raw)
 	}
 	if err == nil && raw != nil && ref.Device == 0 && !ref.Recovery && result.Status() == quell.PlaybookSuccess {
-		err = r.merge(raw, "")
+		err = r.merge(given{output: raw})
 	}
 	if err != nil && result.Error == "" && result.ExitCode == 0 && result.Signal == "" {
 		result.Error = err.Error()
@@ -155,53 +169,66 @@ func (r *runner) gatherCutShort() {
 // gather merges the last output of each device on which the playbook ended
 // well, in the order of the devices.
 func (r *runner) gather(index int) error {
+	var list []given
 	for i, d := range r.state.Devices {
 		if d.Status != quell.PlaybookSuccess {
 			continue
 		}
 		for try := r.state.Playbooks[index].Try; try >= 0; try-- {
 			raw, err := ansible.ReadOutput(r.outputFile(quell.RunRef{Index: index, Device: i + 1, Try: try}))
-			if err != nil || raw == nil {
-				continue
+			if err == nil && raw != nil {
+				list = append(list, given{output: raw, device: d.ID})
+				break
 			}
-			if err := r.merge(raw, d.ID); err != nil {
-				return err
-			}
-			break
 		}
 	}
-	return nil
+	return r.merge(list...)
 }
 
-// merge puts an output over the job's. What a device gave back as results
-// stands under the device's name; what it says of its own run is on record
-// with the device.
-func (r *runner) merge(raw json.RawMessage, device string) error {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &members); err != nil {
-		return fmt.Errorf("its output cannot be read: %w", err)
-	}
-	next := outputs{all: maps.Clone(r.outputs.all), devices: r.outputs.devices, changed: true}
-	if device != "" {
-		results := map[string]json.RawMessage{}
-		_ = json.Unmarshal(next.all[outResults], &results) // a playbook before may have had others
-		if members[outResults] != nil {
-			results[device] = members[outResults]
-			members[outResults], _ = json.Marshal(results) // of valid values
+// given is what a run gave back; device is empty where it was for none.
+type given struct {
+	output json.RawMessage
+	device string
+}
+
+// merge puts outputs over the job's. What a device gave back as results stands
+// under the device's name; what it says of its own run is on record with the
+// device. A null gives nothing back.
+func (r *runner) merge(list ...given) error {
+	next := r.outputs
+	next.all, next.changed = maps.Clone(next.all), true
+	results := map[string]json.RawMessage{}
+	_ = json.Unmarshal(next.all[outResults], &results) // a playbook before may have had others
+	var whole json.RawMessage
+	byDevice := false
+	for _, g := range list {
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(g.output, &members); err != nil {
+			return fmt.Errorf("its output cannot be read: %w", err)
 		}
-		for _, own := range []string{outStatus, outMessage, outEarlyExit, outRetry, outDeviceJSON} {
-			delete(members, own)
+		maps.DeleteFunc(members, func(name string, value json.RawMessage) bool {
+			own := slices.Contains([]string{outStatus, outMessage, outEarlyExit, outRetry, outDeviceJSON, outResults}, name)
+			return own && (string(value) == "null" || g.device != "" && name != outResults)
+		})
+		if of := members[outResults]; of != nil && g.device != "" {
+			results[g.device], byDevice = of, true
+			delete(members, outResults)
 		}
+		if whole = members[outDeviceJSON]; whole != nil {
+			next.setDevices(whole)
+		}
+		maps.Copy(next.all, members)
 	}
-	maps.Copy(next.all, members)
+	if byDevice { // once, however many devices there are
+		next.all[outResults], _ = json.Marshal(results) // of valid values
+	}
 	if size := len(next.encode()); size > quell.MaxOutputSize-1024 {
 		return fmt.Errorf("its output makes the job's %d bytes large: at most %d are kept", size, quell.MaxOutputSize)
 	}
-	if whole := members[outDeviceJSON]; whole != nil {
+	if whole != nil {
 		if err := errors.Join(r.makeTempDir(), os.WriteFile(r.deviceFile(), whole, 0o600)); err != nil {
 			return fmt.Errorf("device_json cannot be kept: %w", err)
 		}
-		_, next.devices, _ = devicesOf(whole) // reportOf has checked it
 	}
 	r.outputs = next
 	return nil

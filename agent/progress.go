@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"quell"
@@ -19,14 +20,14 @@ type eventReader struct {
 	progress ansible.Progress
 }
 
-// maxEvents bounds what is read at once: a run that writes events as fast as
-// they are read must not keep its runner from an abort.
-const maxEvents = 1 << 20
+// maxEvents bounds what is read at once of the events of all runs, in bytes:
+// they must not keep their runner from an abort.
+const maxEvents = 256 << 10
 
-// read takes in the whole lines that have come, and says whether there may be
-// more. A line that cannot be read is left out: events are for people, nothing
+// read takes in the whole lines that have come, as far as the budget goes, and
+// says whether there may be more. A line that cannot be read is left out: events are for people, nothing
 // is decided on them.
-func (e *eventReader) read() (more bool, err error) {
+func (e *eventReader) read(budget *int64) (more bool, err error) {
 	f, err := os.Open(e.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
@@ -36,13 +37,14 @@ func (e *eventReader) read() (more bool, err error) {
 	}
 	defer f.Close()
 	buffer := make([]byte, 64<<10)
-	for begin := e.offset; e.offset-begin < maxEvents; {
+	for *budget > 0 {
 		n, err := f.ReadAt(buffer, e.offset)
 		used := e.take(buffer[:n])
 		if used == 0 && n == len(buffer) {
 			used = n // a line beyond all bounds is skipped
 		}
 		e.offset += int64(used)
+		*budget -= int64(used)
 		if used == 0 || err != nil {
 			return false, nil
 		}
@@ -88,6 +90,7 @@ func (p *progressWriter) next() time.Time {
 func (r *runner) writeProgress(ctx context.Context) {
 	p := &r.progress
 	if len(r.runs) == 0 {
+		p.wanted = false // it is in what is stored next
 		return
 	}
 	now := quell.Progress{Percentage: r.state.Percentage, Tasks: r.currentTasks()}
@@ -111,9 +114,13 @@ func (r *runner) writeProgress(ctx context.Context) {
 	})
 }
 
-// maxTasks bounds how many current tasks are told of a job that works on many
-// devices.
-const maxTasks = 8
+// Bounds of the current tasks that are told of a job that works on many
+// devices: how many, and the bytes of each, which JSON may write as six times
+// as many.
+const (
+	maxTasks = 5
+	maxTask  = 120
+)
 
 // currentTasks names what the runs in progress do, each behind its device.
 func (r *runner) currentTasks() []string {
@@ -126,6 +133,9 @@ func (r *runner) currentTasks() []string {
 		for _, task := range c.events.progress.CurrentTasks() {
 			if ref.Device > 0 {
 				task = r.state.Devices[ref.Device-1].ID + ": " + task
+			}
+			if len(task) > maxTask {
+				task = strings.ToValidUTF8(task[:maxTask], "") + "…"
 			}
 			if tasks = append(tasks, task); len(tasks) == maxTasks {
 				return tasks

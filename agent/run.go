@@ -166,14 +166,14 @@ func (r *runner) kill(k quell.Kill) {
 
 // takeNews takes the news about the runs in progress into the state.
 func (r *runner) takeNews() {
-	fractions, survived := 0.0, false
+	fractions, survived, budget := 0.0, false, int64(maxEvents)
 	for _, ref := range r.state.CurrentRuns() { // in their order
 		c := r.runs[ref]
 		if c == nil {
 			continue
 		}
 		if c.news.Swap(false) {
-			survived = r.follow(c) || survived
+			survived = r.follow(c, &budget) || survived
 		}
 		if r.runs[ref] != nil {
 			fractions += c.events.progress.Fraction()
@@ -187,7 +187,7 @@ func (r *runner) takeNews() {
 
 // follow takes the news about one run into the state. It returns true when the
 // survivors are to be told anew.
-func (r *runner) follow(c *run) bool {
+func (r *runner) follow(c *run, budget *int64) bool {
 	ended := false
 	select {
 	case <-c.process.Done():
@@ -204,15 +204,13 @@ func (r *runner) follow(c *run) bool {
 		default:
 		}
 	}
-	more, err := c.events.read()
-	for ended && more && err == nil {
-		more, err = c.events.read() // nothing is left that could need a kill
-	}
+	more, err := c.events.read(budget)
 	if err != nil {
 		r.log.Warn("the events of a run cannot be read", "run", c.ref.Name(), "error", err)
 	} else if more {
 		c.news.Store(true)
 		r.poke()
+		ended = false // not before all is read; other runs may have to be killed meanwhile
 	}
 	if c.varsFile != "" && (ended || c.events.progress.Started()) {
 		// Ansible has read it; it may hold secrets.

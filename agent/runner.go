@@ -143,15 +143,39 @@ func (r *runner) load(ctx context.Context) bool {
 func (r *runner) step(ctx context.Context) time.Time {
 	now := time.Now().UTC()
 	r.collect(now)
+	// Before anything else: news about the runs, of which there may be much,
+	// are no reason for a kill to wait.
+	r.killAll(now)
+	r.takeNews()
 	if r.isGone() {
-		for _, c := range r.runs {
-			c.process.Kill(string(quell.CauseDisown))
-		}
 		// The key may be gone because of the final transition on its way.
 		if r.pending == nil {
 			r.done = r.giveUp(ctx)
 		}
 		return time.Time{}
+	}
+	step := r.killAll(now)
+	r.writeProgress(ctx)
+	until := step.Until
+	if !now.Before(r.resting) {
+		r.enterNext(ctx, step)
+		if r.pending == nil {
+			until = earlier(until, r.act(ctx, step, now))
+		}
+	}
+	if now.Before(r.resting) { // also where that has begun just now
+		until = earlier(until, r.resting)
+	}
+	return until
+}
+
+// killAll asks what is to be done, and kills what is to be killed.
+func (r *runner) killAll(now time.Time) quell.Step {
+	if r.isGone() {
+		for _, c := range r.runs {
+			c.process.Kill(string(quell.CauseDisown))
+		}
+		return quell.Step{}
 	}
 	if r.state.Expire(r.rules, now) {
 		r.dirty = true
@@ -160,16 +184,7 @@ func (r *runner) step(ctx context.Context) time.Time {
 	for _, k := range step.Kill {
 		r.kill(k)
 	}
-	r.writeProgress(ctx)
-	until := step.Until
-	if now.Before(r.resting) {
-		return earlier(r.resting, until)
-	}
-	r.enterNext(ctx, step)
-	if r.pending == nil {
-		until = earlier(until, r.act(ctx, step, now))
-	}
-	return until
+	return step
 }
 
 // act does what the protocol asks for, apart from killing. It returns when it
@@ -263,8 +278,8 @@ func (r *runner) store(ctx context.Context, step quell.Step) time.Time {
 	return time.Time{}
 }
 
-// collect takes the news about intents and about the run into the state, one
-// value after the other.
+// collect takes the news about intents into the state, one value after the
+// other.
 func (r *runner) collect(now time.Time) {
 	r.mu.Lock()
 	own, all := r.own, r.all
@@ -292,7 +307,6 @@ func (r *runner) collect(now time.Time) {
 		r.resting, r.behind = time.Time{}, nil
 	}
 	r.observe(r.intents, now)
-	r.takeNews()
 }
 
 // newer is what is known of the abort-all intents from a read of the runner's

@@ -51,6 +51,10 @@ func (r *runner) factsOf(ctx context.Context, ref quell.RunRef) (facts deviceFac
 	if ref.Device == 0 {
 		return deviceFacts{}, true, nil
 	}
+	id := r.state.Devices[ref.Device-1].ID
+	if facts.untrusted = found(r.outputs.devices[id]); len(facts.untrusted) == len(factNames) {
+		return facts, true, nil // nothing is left to ask
+	}
 	of := quell.RunRef{Recovery: ref.Recovery, Index: ref.Index}
 	if r.facts == nil || r.facts.of != of {
 		r.readFacts(ctx, of)
@@ -60,8 +64,12 @@ func (r *runner) factsOf(ctx context.Context, ref quell.RunRef) (facts deviceFac
 	default:
 		return facts, false, nil
 	}
-	id := r.state.Devices[ref.Device-1].ID
-	facts.untrusted, facts.trusted = found(r.outputs.devices[id]), r.facts.facts[id].Vars()
+	if r.facts.err != nil && len(facts.untrusted) > 0 {
+		// Something is known of it: it may do.
+		r.state.Warn(r.facts.err.Error())
+		return facts, true, nil
+	}
+	facts.trusted = r.facts.facts[id].Vars()
 	// Credentials go to the address that the operator knows, not to another
 	// that something which was found says is the device's.
 	if ip := facts.trusted["device_management_ip"]; ip != nil && facts.untrusted["device_management_ip"] != nil &&
