@@ -26,10 +26,12 @@ func (l Lock) String() string {
 	return "device " + l.Device + " of fabric " + l.Fabric
 }
 
-// HeldLock is a lock as it was read.
-type HeldLock struct {
-	Lock
-	Job string // its holder's job_execution_id
+// LockChanges tells what has changed of the locks that are held.
+type LockChanges struct {
+	Reset    bool            // nothing else is held than Held
+	Held     map[Lock]string // taken, by the job with this id
+	Freed    []Lock
+	Revision int64 // up to which that is all
 }
 
 // LockScope is what a job's locks have in common.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"maps"
 	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -137,34 +136,37 @@ func holderOf(response *pb.ResponseOp) string {
 	return string(kvs[0].Value)
 }
 
-// FollowLocks tells of all locks that are held, by whom, and up to which
-// revision that is known, until ctx ends.
-func (s *Store) FollowLocks(ctx context.Context, changed func(held map[quell.Lock]string, revision int64)) error {
-	held := map[quell.Lock]string{}
-	put := func(kv *mvccpb.KeyValue) {
+// FollowLocks tells of all locks that are held, and by whom, and then of each
+// change, until ctx ends.
+func (s *Store) FollowLocks(ctx context.Context, changed func(quell.LockChanges)) error {
+	put := func(c *quell.LockChanges, kv *mvccpb.KeyValue) {
 		if l, ok := s.keys.parseLock(string(kv.Key)); ok {
-			held[l] = string(kv.Value)
+			c.Held[l] = string(kv.Value)
 		}
 	}
 	return s.follow(ctx, &follower{
 		key: s.keys.locks(), prefix: true,
 		reset: func(all []*mvccpb.KeyValue, revision int64) {
-			clear(held)
+			c := quell.LockChanges{Reset: true, Held: map[quell.Lock]string{}, Revision: revision}
 			for _, kv := range all {
-				put(kv)
+				put(&c, kv)
 			}
-			changed(maps.Clone(held), revision)
+			changed(c)
 		},
 		apply: func(events []*clientv3.Event) {
-			for _, e := range events {
-				if e.Type == clientv3.EventTypePut {
-					put(e.Kv)
-				} else if l, ok := s.keys.parseLock(string(e.Kv.Key)); ok {
-					delete(held, l)
+			// One change for the events of one revision, in which a lock is
+			// either taken or freed.
+			for len(events) > 0 {
+				c := quell.LockChanges{Held: map[quell.Lock]string{}, Revision: events[0].Kv.ModRevision}
+				for ; len(events) > 0 && events[0].Kv.ModRevision == c.Revision; events = events[1:] {
+					if events[0].Type == clientv3.EventTypePut {
+						put(&c, events[0].Kv)
+					} else if l, ok := s.keys.parseLock(string(events[0].Kv.Key)); ok {
+						c.Freed = append(c.Freed, l)
+					}
 				}
+				changed(c)
 			}
-			// The answer's own revision can be ahead of its events.
-			changed(maps.Clone(held), events[len(events)-1].Kv.ModRevision)
 		},
 	})
 }

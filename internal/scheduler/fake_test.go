@@ -25,19 +25,20 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // cluster is the store in memory. What is followed is told at once, unless a
 // test holds it back.
 type cluster struct {
-	mu       sync.Mutex
-	revision int64
-	jobs     map[string]*quell.Job
-	nodes    map[string]quell.Node
-	aborts   map[string]quell.StoredIntent
-	star     int64
-	locks    map[quell.Lock]string
-	values   map[string][]*quell.StoredIntent // what the abort keys held, nil where deleted
-	index    map[string]map[string]int64      // of the nodes
-	leader   quell.Leader
-	changed  chan struct{}   // closed at every change
-	held     map[string]bool // what is followed and not told: active, nodes, aborts, intents
-	lead     context.CancelFunc
+	mu        sync.Mutex
+	revision  int64
+	jobs      map[string]*quell.Job
+	nodes     map[string]quell.Node
+	aborts    map[string]quell.StoredIntent
+	star      int64
+	locks     map[quell.Lock]string
+	lockTaken map[quell.Lock]int64
+	values    map[string][]*quell.StoredIntent // what the abort keys held, nil where deleted
+	index     map[string]map[string]int64      // of the nodes
+	leader    quell.Leader
+	changed   chan struct{}   // closed at every change
+	held      map[string]bool // what is followed and not told: active, nodes, aborts, intents
+	lead      context.CancelFunc
 
 	calls map[string]int
 	// before is asked at the begin of every call, without the lock.
@@ -47,7 +48,7 @@ type cluster struct {
 
 func newCluster() *cluster {
 	return &cluster{
-		revision: 1, jobs: map[string]*quell.Job{}, nodes: map[string]quell.Node{}, aborts: map[string]quell.StoredIntent{}, locks: map[quell.Lock]string{},
+		revision: 1, jobs: map[string]*quell.Job{}, nodes: map[string]quell.Node{}, aborts: map[string]quell.StoredIntent{}, locks: map[quell.Lock]string{}, lockTaken: map[quell.Lock]int64{},
 		values: map[string][]*quell.StoredIntent{}, index: map[string]map[string]int64{},
 		changed: make(chan struct{}), held: map[string]bool{}, calls: map[string]int{},
 	}
@@ -175,7 +176,7 @@ func (c *cluster) FollowAborts(ctx context.Context, changed func(quell.AbortAll)
 	})
 }
 
-func (c *cluster) FollowLocks(ctx context.Context, changed func(map[quell.Lock]string, int64)) error {
+func (c *cluster) FollowLocks(ctx context.Context, changed func(quell.LockChanges)) error {
 	var last map[quell.Lock]string
 	return c.follow(ctx, "locks", func() {
 		c.mu.Lock()
@@ -183,7 +184,7 @@ func (c *cluster) FollowLocks(ctx context.Context, changed func(map[quell.Lock]s
 		c.mu.Unlock()
 		if last == nil || !maps.Equal(last, m) {
 			last = m
-			changed(maps.Clone(m), revision)
+			changed(quell.LockChanges{Reset: true, Held: maps.Clone(m), Revision: revision})
 		}
 	})
 }
@@ -260,7 +261,7 @@ func (c *cluster) check(l quell.Leader, t quell.Transition) error {
 	return nil
 }
 
-func (c *cluster) Assign(_ context.Context, l quell.Leader, t quell.Transition, node quell.Node, attempt int, _ int64) (int64, error) {
+func (c *cluster) Assign(_ context.Context, l quell.Leader, t quell.Transition, node quell.Node, attempt int, locksRevision int64) (int64, error) {
 	if err := c.call("assign", t.ID); err != nil {
 		return 0, err
 	}
@@ -278,10 +279,16 @@ func (c *cluster) Assign(_ context.Context, l quell.Leader, t quell.Transition, 
 			return 0, quell.Errorf(quell.CodeStale, "%s is locked", l)
 		}
 	}
+	// Many are compared as a range, by when one of it was last taken.
+	for l, taken := range c.lockTaken {
+		if len(wanted) > 32 && l.Fabric == wanted[0].Fabric && c.locks[l] != "" && taken > locksRevision {
+			return 0, quell.Errorf(quell.CodeStale, "%s was locked meanwhile", l)
+		}
+	}
 	c.bump(func(revision int64) {
 		j := c.jobs[t.ID]
 		for _, l := range wanted {
-			c.locks[l] = t.ID
+			c.locks[l], c.lockTaken[l] = t.ID, revision
 		}
 		j.State, j.StateRevision, j.Token, j.ActiveNode, j.Attempt = t.State, revision, revision, node.Info.Node, attempt
 		c.placed = append(c.placed, t.ID+"@"+node.Info.Node)

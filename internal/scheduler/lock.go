@@ -11,19 +11,50 @@ import (
 	"quell"
 )
 
-// lockView is who holds which lock, as far as it is known.
+// lockView is who holds which lock, as far as it is known. A lock is a number
+// here, since jobs may want thousands, and all that wait are looked at again
+// whenever something changes.
 type lockView struct {
-	held     map[quell.Lock]string
+	numbers  map[quell.Lock]int
+	locks    []quell.Lock // by its number
+	held     []string     // likewise: its holder, empty where it is free
+	read     bool
 	revision int64 // up to which that is known
+	first    []string
+}
+
+// number is a lock's number, a new one where it has none yet.
+func (v *lockView) number(l quell.Lock) int {
+	n, known := v.numbers[l]
+	if !known {
+		n = len(v.locks)
+		v.numbers[l] = n
+		v.locks, v.held = append(v.locks, l), append(v.held, "")
+	}
+	return n
+}
+
+// take takes what has changed.
+func (v *lockView) take(c quell.LockChanges) {
+	if v.read = true; c.Reset {
+		clear(v.held)
+	}
+	for l, holder := range c.Held {
+		v.held[v.number(l)] = holder
+	}
+	for _, l := range c.Freed {
+		v.held[v.number(l)] = ""
+	}
+	v.revision = c.Revision
 }
 
 // wants is what a job wants, read once while it is queued: it does not change.
 type wants struct {
-	locks  []quell.Lock
+	locks  []int             // their numbers
 	node   map[string]string // labels
 	onLock quell.OnLock
-	rules  quell.Rules
-	until  time.Time // when it has waited too long; zero: never
+	rules  quell.Rules // of these, how long it may wait
+	until  time.Time   // when it has waited too long; zero: never
 }
 
 // look reads what a job wants. One that cannot be read wants nothing: the
@@ -34,12 +65,17 @@ func (t *term) look(ctx context.Context, id string) error {
 	switch code := quell.CodeOf(err); {
 	case err == nil:
 		w.rules = job.Spec.Rules(t.Limits)
-		w.locks, w.onLock = job.State.WantedLocks(), job.Spec.OnLock
-		w.node, w.until = job.Spec.Template.NodeLabels, w.rules.QueuedUntil(job.Spec.CreatedAt)
+		w.until, w.onLock = w.rules.QueuedUntil(job.Spec.CreatedAt), job.Spec.OnLock
+		w.node, w.rules.Template = job.Spec.Template.NodeLabels, quell.Template{}
 	case code != quell.CodeInternal && code != quell.CodeUnsupported && code != quell.CodeNotFound:
 		return err
 	}
-	t.change(func() { t.wants[id] = w })
+	t.change(func() {
+		for _, l := range job.State.WantedLocks() {
+			w.locks = append(w.locks, t.locks.number(l))
+		}
+		t.wants[id] = w
+	})
 	return nil
 }
 
@@ -78,15 +114,19 @@ func (w *wants) left() time.Duration {
 // claims are the locks that are held, and those that older jobs in the queue
 // are to have first, so that nobody overtakes them.
 type claims struct {
-	held    map[quell.Lock]string
-	first   map[quell.Lock]string // the youngest that is before whoever comes next
-	unknown bool                  // an older job's wants have not been read yet
+	locks   []quell.Lock
+	held    func(lock int) string
+	first   []string // by the lock's number: the youngest that is before whoever comes next
+	unknown bool     // an older job's wants have not been read yet
 }
 
-// claims begins with what is held: as it is followed, and by jobs that were
-// placed here, whose locks may not show yet.
-func (t *term) claims(held map[quell.Lock]string) *claims {
-	c := &claims{held: held, first: map[quell.Lock]string{}}
+// claims begins with what is held: as held says, and by jobs that were placed
+// here, whose locks may not show yet.
+func (t *term) claims(held func(lock int) string) *claims {
+	v := &t.locks
+	v.first = slices.Grow(v.first[:0], len(v.locks))[:len(v.locks)]
+	clear(v.first)
+	c := &claims{locks: v.locks, held: held, first: v.first}
 	for id, w := range t.wants {
 		if s := t.settled[id]; s.node != "" || t.active[id].Active.Node != "" {
 			c.add(id, w)
@@ -115,10 +155,10 @@ func (c *claims) blocks(id string, w *wants) (before string, unknown bool) {
 	for _, l := range w.locks {
 		first := c.first[l]
 		if first == "" {
-			first = c.held[l]
+			first = c.held(l)
 		}
 		if first != "" && first != id {
-			return fmt.Sprintf("job %s, which is before it on %s", first, l), false
+			return fmt.Sprintf("job %s, which is before it on %s", first, c.locks[l]), false
 		}
 	}
 	return "", false
@@ -127,7 +167,7 @@ func (c *claims) blocks(id string, w *wants) (before string, unknown bool) {
 // blockedNow says whether another job is before this one on a lock, by who
 // holds them now and by the queue. The mutex is held.
 func (t *term) blockedNow(id string, w *wants, held map[quell.Lock]string) bool {
-	c := t.claims(held)
+	c := t.claims(func(l int) string { return held[t.locks.locks[l]] })
 	for _, job := range t.queue() {
 		if job.ID == id {
 			break

@@ -202,20 +202,56 @@ func TestNodeLabels(t *testing.T) {
 	})
 }
 
-// A job that cannot be read holds up nobody.
+// A job that cannot be read, or of which nothing is left but its active key,
+// holds up nobody; one that cannot be read for now holds up no abort.
 func TestUnreadableJobHoldsUpNobody(t *testing.T) {
-	under(t, func(t *testing.T, c *cluster, _ gauges) {
-		c.onCall(func(call, id string) error {
-			if call == "load" && id == "bad" {
-				return quell.Errorf(quell.CodeUnsupported, "a newer release wrote it")
+	for _, code := range []quell.Code{quell.CodeUnsupported, quell.CodeNotFound, quell.CodeUnavailable} {
+		under(t, func(t *testing.T, c *cluster, _ gauges) {
+			c.onCall(func(call, id string) error {
+				if call == "load" && id == "bad" {
+					return quell.Errorf(code, "it cannot be read")
+				}
+				return nil
+			})
+			c.join("n1", 10)
+			c.create("bad", fabric("f"))
+			c.create("good", fabric("f"))
+			c.create("short", fabric("f"), func(s *quell.Spec) { s.QueueTimeout = quell.Duration(time.Minute) })
+			synctest.Wait()
+			if code != quell.CodeUnavailable {
+				require.Equal(t, []string{"good@n1"}, c.order())
+				return
 			}
-			return nil
+			time.Sleep(2 * time.Minute)
+			c.abort("good", "force")
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			require.Equal(t, quell.StatusAborted, c.state("good").Status)
+			require.Equal(t, quell.StatusFailure, c.state("short").Status)
 		})
+	}
+}
+
+// Many locks are taken as of what is known: a job that wants many waits for
+// the news of a lock that was taken meanwhile, and is placed then.
+func TestManyLocks(t *testing.T) {
+	under(t, func(t *testing.T, c *cluster, _ gauges) {
+		ids := make([]string, 100)
+		for i := range ids {
+			ids[i] = fmt.Sprint(i)
+		}
+		c.hold("locks", true)
 		c.join("n1", 10)
-		c.create("bad", fabric("f"))
-		c.create("good", fabric("f"))
 		synctest.Wait()
-		require.Equal(t, []string{"good@n1"}, c.order())
+		c.create("other", devices("of no interest"))
+		synctest.Wait()
+		c.create("many", devices(ids...))
+		synctest.Wait()
+		time.Sleep(5 * time.Second)
+		c.hold("locks", false)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		require.Equal(t, []string{"other@n1", "many@n1"}, c.order())
 	})
 }
 

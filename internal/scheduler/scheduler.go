@@ -29,7 +29,7 @@ type Store interface {
 	FollowActive(ctx context.Context, changed func(map[string]quell.ActiveJob)) error
 	FollowNodes(ctx context.Context, changed func(map[string]quell.Node)) error
 	FollowAborts(ctx context.Context, changed func(quell.AbortAll)) error
-	FollowLocks(ctx context.Context, changed func(held map[quell.Lock]string, revision int64)) error
+	FollowLocks(ctx context.Context, changed func(quell.LockChanges)) error
 	Holders(ctx context.Context, locks []quell.Lock) (map[quell.Lock]string, error)
 	FollowIntent(ctx context.Context, id string, changed func(*quell.StoredIntent)) error
 	Load(ctx context.Context, id string) (quell.Job, quell.Intents, error)
@@ -84,7 +84,7 @@ type term struct {
 	active  map[string]quell.ActiveJob // nil: not read yet
 	nodes   map[string]quell.Node      // nil: not read yet
 	aborts  *quell.AbortAll            // nil: not read yet
-	locks   *lockView                  // nil: not read yet
+	locks   lockView
 	intents map[string]*watchedIntent
 	wants   map[string]*wants // of the active jobs that were read here while they were queued
 	// settled are the jobs that were placed or ended here, which the active
@@ -117,7 +117,7 @@ type rest struct {
 func newTerm(o Options, l quell.Leader) *term {
 	return &term{
 		Options: o, leader: l, wake: make(chan struct{}, 1), stop: func() {},
-		intents: map[string]*watchedIntent{}, wants: map[string]*wants{}, settled: map[string]settlement{},
+		intents: map[string]*watchedIntent{}, wants: map[string]*wants{}, locks: lockView{numbers: map[quell.Lock]int{}}, settled: map[string]settlement{},
 		busy: map[string]bool{}, rests: map[string]rest{}, told: map[string]string{},
 		slots: make(chan struct{}, atOnce),
 	}
@@ -138,9 +138,7 @@ func (t *term) run(ctx context.Context) {
 		_ = t.Store.FollowAborts(ctx, func(a quell.AbortAll) { t.news(func() { t.aborts = &a }) })
 	})
 	t.working.Go(func() {
-		_ = t.Store.FollowLocks(ctx, func(held map[quell.Lock]string, revision int64) {
-			t.news(func() { t.locks = &lockView{held, revision} })
-		})
+		_ = t.Store.FollowLocks(ctx, func(c quell.LockChanges) { t.news(func() { t.locks.take(c) }) })
 	})
 	again := time.NewTimer(0)
 	defer again.Stop()
@@ -175,14 +173,14 @@ func (t *term) change(set func()) {
 func (t *term) reconcile(ctx context.Context) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.active == nil || t.nodes == nil || t.aborts == nil || t.locks == nil {
+	if t.active == nil || t.nodes == nil || t.aborts == nil || !t.locks.read {
 		return 0
 	}
 	t.forget()
 	t.cleanAborts(ctx)
 	queue := t.queue()
 	t.Metrics.JobsQueued.Set(float64(len(queue)))
-	room, claims := t.room(), t.claims(t.locks.held)
+	room, claims := t.room(), t.claims(func(l int) string { return t.locks.held[l] })
 	next := time.Duration(0)
 	for _, job := range queue {
 		w := t.wants[job.ID]

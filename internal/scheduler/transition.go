@@ -58,7 +58,13 @@ func (t *term) fail(ctx context.Context, id, fault string) error {
 // followed of them may be older than the job: who has seen the end of their
 // holder, and started it then, is not to see it fail.
 func (t *term) failLocked(ctx context.Context, id string, w *wants, fault string) error {
-	held, err := t.Store.Holders(ctx, w.locks)
+	t.mu.Lock()
+	locks := make([]quell.Lock, len(w.locks))
+	for i, l := range w.locks {
+		locks[i] = t.locks.locks[l]
+	}
+	t.mu.Unlock()
+	held, err := t.Store.Holders(ctx, locks)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +104,30 @@ func testLocks(t *testing.T, endpoint string) {
 	})
 }
 
+// Whatever a spec's check lets through can be assigned, aborted and ended.
+func testLocksFit(t *testing.T, endpoint string) {
+	for name, spec := range map[string]quell.Spec{
+		"most":    lockSpec(deviceIDs(2300)...),
+		"longest": lockSpec(deviceIDs(500)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newKit(t, endpoint)
+			if name == "longest" {
+				spec.Input = json.RawMessage(`{"fabric_fq_name":"` + strings.Repeat("f", 250) + `"}`)
+			}
+			require.NoError(t, spec.Check())
+			_, err := k.assignLocked(spec, 0)
+			require.NoError(t, err)
+			tr := k.load(spec.ID)
+			fail(&tr.State)
+			tr.Output = json.RawMessage(`"` + strings.Repeat("x", quell.MaxOutputSize-100) + `"`)
+			_, err = k.s.Commit(k.ctx, tr)
+			require.NoError(t, err)
+			require.Empty(t, k.keys("/locks/"))
+		})
+	}
+}
+
 // TakeLocks is for devices that turn up in the middle of a job.
 func testTakeLocks(t *testing.T, endpoint string) {
 	k := newKit(t, endpoint)
@@ -135,23 +159,17 @@ func testFollowLocks(t *testing.T, endpoint string) {
 	k := newKit(t, endpoint)
 	k.put("/locks/devices/f%2F1/a:b", "one")
 	k.put("/locks/strange", "x")
-	type view struct {
-		held     map[quell.Lock]string
-		revision int64
-	}
-	feed := newFeed[view](k)
-	k.background(func(ctx context.Context) error {
-		return k.s.FollowLocks(ctx, func(held map[quell.Lock]string, revision int64) { feed.tell(view{held, revision}) })
-	})
-	device := quell.Lock{Fabric: "f/1", Device: "a:b"}
-	require.Equal(t, map[quell.Lock]string{device: "one"}, feed.next().held)
+	feed := newFeed[quell.LockChanges](k)
+	k.background(func(ctx context.Context) error { return k.s.FollowLocks(ctx, feed.tell) })
+	device, fabric := quell.Lock{Fabric: "f/1", Device: "a:b"}, quell.Lock{Fabric: "g"}
+	first := feed.next()
+	require.True(t, first.Reset)
+	require.Equal(t, map[quell.Lock]string{device: "one"}, first.Held)
 	put := k.put("/locks/fabrics/g", "two")
-	fabric := quell.Lock{Fabric: "g"}
-	got := feed.until(func(v view) bool { return len(v.held) == 2 })
-	require.Equal(t, "two", got.held[fabric])
-	require.Equal(t, put, got.revision)
+	require.Equal(t, quell.LockChanges{Held: map[quell.Lock]string{fabric: "two"}, Revision: put},
+		feed.until(func(c quell.LockChanges) bool { return len(c.Held) > 0 }))
 	k.del("/locks/devices/f%2F1/a:b")
-	feed.until(func(v view) bool { return maps.Equal(v.held, map[quell.Lock]string{fabric: "two"}) })
+	require.Equal(t, []quell.Lock{device}, feed.until(func(c quell.LockChanges) bool { return len(c.Freed) > 0 }).Freed)
 }
 
 // A resumed job has the output so far, both name each other, and it is made

@@ -37,6 +37,7 @@ func Run(t *testing.T, endpoint string) {
 		{"ChangesCompacted", testChangesCompacted},
 		{"ChangesPages", testChangesPages},
 		{"Locks", testLocks},
+		{"LocksFit", testLocksFit},
 		{"TakeLocks", testTakeLocks},
 		{"FollowLocks", testFollowLocks},
 		{"Resume", testResume},
