@@ -15,6 +15,7 @@ type bulkRequest struct {
 	abortRequest // its ids are chosen when it is carried out
 	matches      func(*summaryBody) bool
 	check        func() error // asked once the cache is up to date; nil: nothing
+	only         []string     // of those that match, these alone; nil: all
 	expect       *int
 }
 
@@ -93,6 +94,9 @@ func (s *Server) choose(ctx context.Context, req *bulkRequest) error {
 	ids := idsOf(active)
 	slices.Sort(ids)
 	req.ids = s.cache.choose(ids, req.matches)
+	if req.only != nil {
+		req.ids = slices.DeleteFunc(req.ids, func(id string) bool { return !slices.Contains(req.only, id) })
+	}
 	if req.expect != nil && *req.expect != len(req.ids) {
 		return quell.Errorf(quell.CodeConflict,
 			"%d jobs that are not final match the filter, and %d are expected: none is aborted; look at them with dry_run=true, and correct expect or the filter",
@@ -117,6 +121,13 @@ func (s *Server) parseBulk(req *bulkRequest, body []byte, from who) error {
 			if req.expect, err = number(m); err != nil {
 				return err
 			}
+		case "job_execution_ids":
+			if req.only, err = parseIDs(m, m.Name); err != nil {
+				return err
+			}
+			if len(req.only) == 0 {
+				return invalid("job_execution_ids is empty: leave it out for all that match")
+			}
 		default:
 			rest = append(rest, m)
 		}
@@ -132,11 +143,21 @@ func (s *Server) parseBulk(req *bulkRequest, body []byte, from who) error {
 	case n == 0:
 		return invalid(`filter is empty: give at least one of %s`+all, strings.Join(filterNames, ", "))
 	}
+	if s.opts.DenyAbortAll && f.broad() && req.only == nil {
+		return quell.Errorf(quell.CodeForbidden,
+			"an abort by %s alone can hit every job, which is refused here (--abort-all=deny): add a fabric, device, node, template, requester or transaction, or job_execution_ids",
+			"status, since, until or text")
+	}
 	if req.matches, err = f.compile(s.opts.Now(), "filter."); err != nil {
 		return err
 	}
-	req.intent, err = s.newIntent(rest, from, "filter", "expect")
+	req.intent, err = s.newIntent(rest, from, "filter", "job_execution_ids", "expect")
 	return err
+}
+
+// broad says whether the filter names nothing that only some jobs have.
+func (f *Filter) broad() bool {
+	return f.Fabric == "" && f.Device == "" && f.Node == "" && f.Template == "" && f.Requester == "" && f.Transaction == ""
 }
 
 // parseFilter reads a filter and how many conditions it has. An empty text

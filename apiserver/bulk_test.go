@@ -97,7 +97,7 @@ func TestBulkRefuses(t *testing.T) {
 		`{"filter":{"node":"n1","node":"n2"},"mode":"force"}`:         `"filter.node" is repeated`,
 		`{"filter":{"node":"n1"}}`:                                    "mode is missing",
 		`{"filter":{"node":"n1"},"mode":"Force"}`:                     `mode "Force" is unknown`,
-		`{"filter":{"node":"n1"},"mode":"force","ids":[]}`:            `"ids" is unknown: there are mode, reason, force_after, recovery, override, filter, expect`,
+		`{"filter":{"node":"n1"},"mode":"force","ids":[]}`:            `"ids" is unknown: there are mode, reason, force_after, recovery, override, filter, job_execution_ids, expect`,
 		`{"filter":{"node":"n1"},"mode":"force","expect":"2"}`:        `expect is "2": give a number`,
 		`{"filter":{"node":"n1"},"mode":"force","expect":-1}`:         "expect is -1",
 		`{"filter":{"node":"n1"},"mode":"force","expect":1.5}`:        "expect is 1.5",
@@ -123,6 +123,26 @@ func TestBulkRefuses(t *testing.T) {
 	}
 	assert.Zero(t, f.store.writes)
 	assert.NotContains(t, f.do("GET", "/metrics", "").Body.String(), `quell_abort_requests_total{mode="force",source="api"} 1`)
+}
+
+// TestBulkOfTheseAlone hits those that match and were seen.
+func TestBulkOfTheseAlone(t *testing.T) {
+	f := bulkFixture(t)
+	body := `{"filter":{"node":"n1"},"mode":"force","job_execution_ids":["` + job3 + `","` + job4 + `"],"expect":1}`
+	answer := requireJSON[bulkAnswer](t, f.do("POST", "/v1/aborts", body))
+	require.Len(t, answer.Results, 1)
+	assert.Equal(t, job3, answer.Results[0].JobID, "job4 does not match, job1 was not named")
+	requireProblem(t, f.do("POST", "/v1/aborts", `{"filter":{"node":"n1"},"mode":"force","job_execution_ids":[]}`), 400, quell.CodeInvalid, "job_execution_ids is empty")
+}
+
+// TestBulkOfNearlyAll is refused where an abort of all is.
+func TestBulkOfNearlyAll(t *testing.T) {
+	for _, filter := range []string{`{"since":"9999h"}`, `{"text":"-"}`, `{"status":["IN_PROGRESS"],"until":"0s"}`} {
+		f := bulkFixture(t, func(o *Options) { o.DenyAbortAll = true })
+		requireProblem(t, f.do("POST", "/v1/aborts", `{"filter":`+filter+`,"mode":"force"}`), 403, quell.CodeForbidden, "--abort-all=deny")
+		assert.Zero(t, f.store.writes)
+		requireJSON[bulkAnswer](t, f.do("POST", "/v1/aborts", `{"filter":`+filter+`,"mode":"force","job_execution_ids":["`+job1+`"]}`))
+	}
 }
 
 // TestBulkIsAnAbort has what every abort has.

@@ -200,6 +200,7 @@ type transactionDetail struct {
 // bulkBody is the body of POST /v1/aborts.
 type bulkBody struct {
 	Filter     bulkFilter `json:"filter" doc:"What the jobs have in common. One condition at least: POST /abort-job without ids aborts every active job."`
+	IDs        []string   `json:"job_execution_ids,omitempty" doc:"Of the jobs that match, only these: those that a dry run has shown."`
 	Mode       quell.Mode `json:"mode" enum:"graceful,force"`
 	Reason     string     `json:"reason,omitempty" doc:"Longer ones are cut at 1024 bytes."`
 	ForceAfter string     `json:"force_after,omitempty" doc:"A graceful abort turns to force this long after it was first seen." example:"5m"`

@@ -66,12 +66,32 @@ func (s *session) chooseByFilter(ctx context.Context, mode quell.Mode, query url
 		if yes, err := confirm(ctx, t, fmt.Sprintf("Abort %s %s?", count(len(planned), "job"), inWords(mode))); err != nil || !yes {
 			return nil, err
 		}
+		if planned, err = s.stillPlanned(ctx, planned, filter, mode, query); err != nil {
+			return nil, err
+		}
 	}
 	ids := make([]string, len(planned))
 	for i, r := range planned {
 		ids[i] = r.ID
 	}
 	return ids, nil
+}
+
+// stillPlanned leaves those of the jobs that the filter still means: while
+// somebody thought about it, one that was to be aborted while it is queued may
+// have begun.
+func (s *session) stillPlanned(ctx context.Context, shown []abortedJob, filter url.Values, mode quell.Mode, query url.Values) ([]abortedJob, error) {
+	_, now, err := s.planByFilter(ctx, filter, mode, query)
+	if err != nil {
+		return nil, fmt.Errorf("%w; nothing was aborted", err)
+	}
+	left := slices.DeleteFunc(slices.Clone(shown), func(r abortedJob) bool {
+		return !slices.ContainsFunc(now, func(n abortedJob) bool { return n.ID == r.ID })
+	})
+	if gone := len(shown) - len(left); gone > 0 {
+		s.notef("%s of them no longer match and are left alone", count(gone, "job"))
+	}
+	return left, nil
 }
 
 // planByFilter asks what an abort by the filter would hit, and leaves out what

@@ -21,14 +21,14 @@ var filterNames = []string{"status", "fabric", "device", "node", "template", "re
 func filterFlags(what string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "status", Usage: what + " of this `STATUS`; several separated by commas"},
-		&cli.StringFlag{Name: "fabric", Usage: what + " of this `FABRIC`"},
-		&cli.StringFlag{Name: "device", Usage: what + " of this `DEVICE`"},
-		&cli.StringFlag{Name: "node", Usage: what + " on this `NODE`"},
-		&cli.StringFlag{Name: "template", Usage: what + " of this `TEMPLATE`"},
-		&cli.StringFlag{Name: "requester", Usage: what + " that this `USER` started"},
-		&cli.StringFlag{Name: "transaction", Usage: what + " of the transaction with this `ID`"},
-		&cli.StringFlag{Name: "since", Usage: what + " created at this `TIME` or later: 2026-01-31, 2026-01-31 15:04, RFC 3339, or so long ago: 90m, 7d"},
-		&cli.StringFlag{Name: "until", Usage: what + " created before this `TIME`"},
+		&cli.GenericFlag{Name: "fabric", Value: &texts{}, Usage: what + " of this `FABRIC`"},
+		&cli.GenericFlag{Name: "device", Value: &texts{}, Usage: what + " of this `DEVICE`"},
+		&cli.GenericFlag{Name: "node", Value: &texts{}, Usage: what + " on this `NODE`"},
+		&cli.GenericFlag{Name: "template", Value: &texts{}, Usage: what + " of this `TEMPLATE`"},
+		&cli.GenericFlag{Name: "requester", Value: &texts{}, Usage: what + " that this `USER` started"},
+		&cli.GenericFlag{Name: "transaction", Value: &texts{}, Usage: what + " of the transaction with this `ID`"},
+		&cli.GenericFlag{Name: "since", Value: &texts{}, Usage: what + " created at this `TIME` or later: 2026-01-31, 2026-01-31 15:04, RFC 3339, or so long ago: 90m, 7d"},
+		&cli.GenericFlag{Name: "until", Value: &texts{}, Usage: what + " created before this `TIME`"},
 	}
 }
 
@@ -47,6 +47,9 @@ func readFilters(c *cli.Context, now time.Time) (url.Values, error) {
 	for _, name := range filterNames {
 		if !c.IsSet(name) {
 			continue
+		}
+		if given := textsOf(c, name); len(given) > 1 {
+			return nil, usagef("--%s is given %d times: give it once", name, len(given))
 		}
 		switch name {
 		case "status":

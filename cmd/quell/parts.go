@@ -51,7 +51,7 @@ func etcdFlags() []cli.Flag {
 func apiFlags() []cli.Flag {
 	return []cli.Flag{
 		stringFlag("listen", "127.0.0.1:8082", "`ADDRESS` of the API; port 0 picks one"),
-		stringFlag("abort-all", "allow", "allow or deny the abort of all jobs at once by an API request without ids"),
+		stringFlag("abort-all", "allow", "allow or deny the abort of all jobs at once, by an API request without ids or by a filter that any job can match"),
 		durationFlag("queue-timeout", 0, "how long a job may wait in the queue whose template and request say no limit; 0: for ever"),
 	}
 }

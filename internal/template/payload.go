@@ -248,6 +248,7 @@ func (r *reader) contrailStep(field string, item json.RawMessage, names ...strin
 	}
 	for _, name := range names {
 		raw, found := o.get(name)
+		raw = loosen(name, raw)
 		switch {
 		case !found:
 		case name == "executable_path": // the one member that Quell calls otherwise
@@ -257,6 +258,33 @@ func (r *reader) contrailStep(field string, item json.RawMessage, names ...strin
 		}
 	}
 	return s
+}
+
+// loosen reads the text of a number, of true or false, or of a path from the
+// root as what is meant: in Contrail's objects one stands for the other. The
+// agent maps such a path into its playbook folder, or finds nothing there.
+func loosen(name string, raw json.RawMessage) json.RawMessage {
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		return raw
+	}
+	switch name {
+	case "job_completion_weightage", "sequence_no":
+		if number := json.RawMessage(strings.TrimSpace(text)); json.Valid(number) && !strings.HasPrefix(text, `"`) {
+			return number
+		}
+	case "multi_device_playbook":
+		switch strings.ToLower(text) {
+		case "true", "false":
+			return json.RawMessage(strings.ToLower(text))
+		}
+	case "playbook_uri", "executable_path":
+		if strings.HasPrefix(text, "/") {
+			text, _ := json.Marshal("." + text)
+			return text
+		}
+	}
+	return raw
 }
 
 // splitArgs splits a line into arguments as a shell does: at white space that

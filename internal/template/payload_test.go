@@ -26,6 +26,18 @@ func contrailPlaybook(name string) quell.Playbook {
 	return quell.Playbook{URI: "./opt/contrail/fabric_ansible_playbooks/" + name}
 }
 
+// TestReadPayloadTexts: texts stand for numbers, for true and false, and for
+// paths from the root.
+func TestReadPayloadTexts(t *testing.T) {
+	file, err := template.Read("f.json", []byte(payload(`{"fq_name":["a"],"job_template_playbooks":{"playbook_info":[
+		{"playbook_uri":"/opt/contrail/fabric_ansible_playbooks/b.yml","multi_device_playbook":"True","job_completion_weightage":"10","sequence_no":"2"},
+		{"playbook_uri":"a.yml","multi_device_playbook":"false","sequence_no":1}]}}`)))
+	require.NoError(t, err)
+	b := contrailPlaybook("b.yml")
+	b.MultiDevice, b.Weight = true, new(10.0)
+	assert.Equal(t, []quell.Playbook{{URI: "a.yml"}, b}, file.Templates[0].Playbooks)
+}
+
 func TestReadPayload(t *testing.T) {
 	file, err := template.ReadFile(payloadPath)
 	require.NoError(t, err)
@@ -211,9 +223,9 @@ var refusedPayloads = map[string]struct{ text, want string }{
 	"a playbook as text":        {infos(`"x"`), payloadAt + infoAt + ": it is not an object"},
 	"no playbook_uri":           {infos(`{"vendor":"x"}`), payloadAt + infoAt + ": playbook_uri is missing"},
 	"playbook_uri empty":        {infos(`{"playbook_uri":""}`), payloadAt + infoAt + ": playbook_uri is missing"},
-	"playbook_uri outside":      {infos(`{"playbook_uri":"/opt/x.yml"}`), payloadAt + infoAt + `.playbook_uri: "/opt/x.yml" leaves the playbook folder`},
+	"playbook_uri outside":      {infos(`{"playbook_uri":"../x.yml"}`), payloadAt + infoAt + `.playbook_uri: "../x.yml" leaves the playbook folder`},
 	"weightage over 100":        {infos(`{"playbook_uri":"x","job_completion_weightage":101}`), payloadAt + infoAt + ".job_completion_weightage: 101 is not"},
-	"sequence_no as text":       {infos(`{"playbook_uri":"x","sequence_no":"2"}`), payloadAt + infoAt + `.sequence_no: "2" is not a number`},
+	"sequence_no as text":       {infos(`{"playbook_uri":"x","sequence_no":"two"}`), payloadAt + infoAt + `.sequence_no: "two" is not a number`},
 	"no executable_path":        {executables(`{"executable_args":"x"}`), payloadAt + executableAt + ": executable_path is missing"},
 	"executable_path outside":   {executables(`{"executable_path":"../x"}`), payloadAt + executableAt + `.executable_path: "../x" leaves the playbook folder`},
 	"executable_args a number":  {executables(`{"executable_path":"x","executable_args":3}`), payloadAt + executableAt + ".executable_args: 3 is not a list of strings"},
