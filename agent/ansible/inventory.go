@@ -91,7 +91,10 @@ func (a *Ansible) list(ctx context.Context) (_ []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
+	defer func() {
+		err = errors.Join(err, os.RemoveAll(temp))
+		_ = os.Remove(a.factsDir()) // unless another question is being asked
+	}()
 	if err := prepareTemp(temp); err != nil {
 		return nil, err
 	}
