@@ -33,12 +33,17 @@ type Filter struct {
 	Text        string   `query:"text" doc:"Jobs with this text (in any case) in their id, names, fabric, devices, node, requester, reason or transaction."`
 }
 
-type listInput struct {
-	Request
-	Filter
+// Paging are the parameters of one page of a list.
+type Paging struct {
 	Limit       int    `query:"limit" minimum:"1" maximum:"500" default:"50"`
 	Cursor      string `query:"cursor" doc:"The next_cursor of the page before."`
 	MinRevision int64  `query:"min_revision" minimum:"0" doc:"Wait until the cache has reached this revision of the store."`
+}
+
+type listInput struct {
+	Request
+	Filter
+	Paging
 }
 
 type listOutput struct {
@@ -46,18 +51,24 @@ type listOutput struct {
 	Body jobList
 }
 
+// turnTo returns the key before which the page starts, when the cache is as
+// new as the page has to be.
+func (s *Server) turnTo(ctx context.Context, page Paging) (before string, err error) {
+	if page.Cursor != "" {
+		if before, err = parseCursor(page.Cursor); err != nil {
+			return "", err
+		}
+	}
+	return before, s.sync(ctx, page.MinRevision)
+}
+
 func (s *Server) listJobs(ctx context.Context, in *listInput) (*listOutput, error) {
 	matches, err := in.compile(s.opts.Now(), inQuery)
 	if err != nil {
 		return nil, err
 	}
-	before := ""
-	if in.Cursor != "" {
-		if before, err = parseCursor(in.Cursor); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.sync(ctx, in.MinRevision); err != nil {
+	before, err := s.turnTo(ctx, in.Paging)
+	if err != nil {
 		return nil, err
 	}
 	page := s.cache.list(matches, before, in.Limit)

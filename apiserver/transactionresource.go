@@ -20,9 +20,7 @@ type TransactionFilter struct {
 type transactionsInput struct {
 	Request
 	TransactionFilter
-	Limit       int    `query:"limit" minimum:"1" maximum:"500" default:"50"`
-	Cursor      string `query:"cursor" doc:"The next_cursor of the page before."`
-	MinRevision int64  `query:"min_revision" minimum:"0" doc:"Wait until the cache has reached this revision of the store."`
+	Paging
 }
 
 type transactionsOutput struct {
@@ -35,13 +33,8 @@ func (s *Server) listTransactions(ctx context.Context, in *transactionsInput) (*
 	if err != nil {
 		return nil, err
 	}
-	before := ""
-	if in.Cursor != "" {
-		if before, err = parseCursor(in.Cursor); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.sync(ctx, in.MinRevision); err != nil {
+	before, err := s.turnTo(ctx, in.Paging)
+	if err != nil {
 		return nil, err
 	}
 	page := s.cache.transactions(query, before, in.Limit)
