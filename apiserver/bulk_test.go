@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -169,12 +170,16 @@ func TestBulkIsAnAbort(t *testing.T) {
 
 // TestBulkSeesWhatIsActiveNow has a job of which the cache has not been told.
 func TestBulkSeesWhatIsActiveNow(t *testing.T) {
+	synctest.Test(t, bulkSeesWhatIsActiveNow)
+}
+
+func bulkSeesWhatIsActiveNow(t *testing.T) {
 	f := bulkFixture(t)
 	f.store.feed = nil
 	f.store.add(idOf(1), quell.StatusInProgress, func(j *quell.Job) { j.State.Node = "n1" })
 	late := f.store.jobs[idOf(1)]
 	go func() {
-		time.Sleep(20 * time.Millisecond)
+		synctest.Wait() // for the request to wait for the cache
 		f.store.mu.Lock()
 		defer f.store.mu.Unlock()
 		f.store.feed = f.cache.take
