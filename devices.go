@@ -125,9 +125,9 @@ func (s *State) endedDevice(run RunRef, r RunResult) {
 		}
 		p.StartedAt = &at
 	}
-	device := s.Devices[run.Device-1]
+	d := &s.Devices[run.Device-1]
 	if status != PlaybookSuccess && status != PlaybookSkipped && p.Error == "" {
-		p.Error = cut(fmt.Sprintf("device %s: %s", excerpt(device.ID), r.failure()), maxReason)
+		p.Error = cut(fmt.Sprintf("device %s: %s", excerpt(d.ID), r.failure()), maxReason)
 		if !r.NeverStarted {
 			p.setExit(r)
 		}
@@ -136,7 +136,6 @@ func (s *State) endedDevice(run RunRef, r RunResult) {
 		s.closeWhenDone(p, r.EndedAt)
 		return
 	}
-	d := &s.Devices[run.Device-1]
 	d.Changed = d.Changed || r.Changed
 	d.Status, d.Error, d.Step = status, "", run.Index
 	if status == PlaybookFailure {
